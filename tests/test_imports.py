@@ -1,6 +1,7 @@
 """Who may import whom, and what may be imported when the package itself is."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 ALLOWED = {
     "configuration": set(),
@@ -18,8 +20,6 @@ ALLOWED = {
     "model_cards": {"configuration", "modeling"},
     "trivium": {"configuration", "modeling", "tokenization", "training", "model_cards"},
 }
-CORE = {"huggingface_hub", "safetensors", "tokenizers", "torch", "transformers"}
-TRAIN = {"accelerate", "datasets", "yaml"}
 OPTIONAL = ["accelerate", "datasets", "hypothesis", "jsonargparse", "matplotlib", "peft", "tensorboard", "trl"]
 
 
@@ -39,6 +39,13 @@ def imports(tree: ast.Module, module: tuple[str, ...]) -> Iterator[tuple[int, tu
             base = module[: len(module) - node.level + 1] if node.level else ()
             name = (*base, *(node.module.split(".") if node.module else ()))
             yield from ((node.lineno, (*name, alias.name)) for alias in node.names)
+
+
+def declared(field: str) -> set[str]:
+    """Import names of the requirements in a list of pyproject.toml."""
+    entries = PROJECT.split(f"\n{field} = [")[1].split("]")[0]
+    names = {name.replace("-", "_") for name in re.findall(r'"([\w-]+)', entries)}
+    return {"yaml" if name == "pyyaml" else name for name in names}
 
 
 def package_of(path: Path, part: str) -> tuple[str, ...]:
@@ -92,22 +99,26 @@ def test_the_check_sees_a_wrong_import(source, part, inner):
     assert len(violations(ast.parse(source), part, ("trivium", part, *inner))) == 1
 
 
+class WithoutFunctions(ast.NodeTransformer):
+    """Leaves what runs when a module is imported."""
+
+    def visit_FunctionDef(self, node):
+        return None
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+
 @pytest.mark.parametrize("part", ALLOWED)
 def test_optional_libraries_are_imported_where_they_are_used(part):
-    allowed = CORE | set(sys.stdlib_module_names) | {"trivium"} | (TRAIN if part == "training" else set())
+    allowed = declared("dependencies") | set(sys.stdlib_module_names) | {"trivium"}
+    if part == "training":
+        allowed |= declared("train")
     found = []
     for path in source_files(part):
-        top_level = ast.Module(
-            [
-                node
-                for node in ast.parse(path.read_text(encoding="utf-8")).body
-                if not isinstance(node, ast.FunctionDef)
-            ],
-            type_ignores=[],
-        )
+        tree = WithoutFunctions().visit(ast.parse(path.read_text(encoding="utf-8")))
         found += [
             f"{path.relative_to(ROOT)}, line {line}: {name[0]}"
-            for line, name in imports(top_level, package_of(path, part))
+            for line, name in imports(tree, package_of(path, part))
             if name[0] not in allowed
         ]
     assert found == []
@@ -127,7 +138,7 @@ def test_the_package_imports_without_any_optional_library():
 
 def test_every_folder_with_modules_is_in_the_wheel():
     """`packages` of pyproject.toml is a list by hand: a forgotten sub-package would be missing only from the wheel."""
-    listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("packages = [")[1].split("]")[0]
+    listed = PROJECT.split("\npackages = [")[1].split("]")[0]
     for part in ALLOWED:
         for path in source_files(part):
             assert f'"{".".join(package_of(path, part))}"' in listed, (
