@@ -10,6 +10,11 @@ from ..configuration.errors import InputError
 # Optional libraries that a verb imports when it needs them, and the extra of `pip install trivium[...]` that has them.
 EXTRAS = {"accelerate": "train", "datasets": "train", "peft": "peft", "tensorboard": "train", "yaml": "train"}
 
+# A disk or a quota is full. Rust libraries (safetensors, tokenizers) keep the system's words and drop its error number;
+# torch's archive writer says only that it stands at another position than it should.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK_WORDS = (*map(os.strerror, FULL_DISK), "unexpected pos ")
+
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -59,5 +64,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    """Rust libraries (safetensors, tokenizers) keep the system's words but not its error number."""
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or os.strerror(errno.ENOSPC) in str(error)
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return True
+    return any(words in str(error) for words in FULL_DISK_WORDS)

@@ -115,8 +115,9 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/model.safetensors")
         (FULL, " for out/model.safetensors"),
         (wrapped(FULL), " for out/model.safetensors"),
         (Exception("Error while serializing: No space left on device (os error 28)"), ""),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), ""),
     ],
-    ids=["os", "wrapped", "rust"],
+    ids=["os", "wrapped", "rust", "torch"],
 )
 def test_a_full_disk_is_one_sentence(error, where, capsys):
     assert run(failing(error), []) == 2
