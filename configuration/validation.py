@@ -1,0 +1,163 @@
+"""What a stack of blocks cannot be: each rule is one sentence that says what would be right."""
+
+import difflib
+import math
+
+from .errors import InputError
+
+LAYER_TYPES = ("full_attention", "sliding_attention")
+POSITIVE_INTEGERS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
+POSITIVE_OR_NONE = (
+    "norm_eps",
+    "attention_scaling",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "logit_scale",
+    "embedding_scale",
+)
+DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "embedding_dropout", "classifier_dropout")
+TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
+
+
+def check_stack(config) -> None:
+    """Raises `InputError` if no model can be built from the stack configuration `config`."""
+    for problem in _problems(config):
+        raise InputError(f"{type(config).__name__}: {problem}.")
+    check_attention(config, config._attn_implementation)
+
+
+def check_attention(config, implementation: str | None) -> None:
+    """Raises `InputError` if the attention `implementation` cannot compute what `config` describes."""
+    if not isinstance(implementation, str):
+        return
+    if config.position_encoding in ("relative", "alibi") and ("flash" in implementation or "flex" in implementation):
+        raise InputError(
+            f"position_encoding='{config.position_encoding}' adds a bias to the scores, which attn_implementation="
+            f"'{implementation}' does not take: use 'sdpa' or 'eager', or position_encoding='rope'."
+        )
+    if config.attn_logit_softcapping is not None and implementation == "sdpa":
+        raise InputError(
+            "attn_implementation='sdpa' cannot cap the scores that attn_logit_softcapping asks for: use 'eager' (the "
+            "default then), 'flex_attention' or a flash kernel, or set attn_logit_softcapping=None."
+        )
+
+
+def check_sequence_length(config, length: int, what: str = "a sequence") -> None:
+    """Raises `InputError` if `length` positions do not fit where the positions are a table that ends."""
+    if config.position_encoding == "learned" and length > config.max_position_embeddings:
+        raise InputError(
+            f"{what} of {length} tokens is longer than the {config.max_position_embeddings} learned positions of the "
+            "model: truncate it, or configure a larger max_position_embeddings."
+        )
+
+
+def _problems(config):
+    yield from _bad_numbers(config)
+    yield from _bad_heads(config)
+    yield from _bad_layers(config)
+    yield from _bad_positions(config)
+    yield from _bad_choices(config)
+    yield from _bad_token_ids(config)
+
+
+def _bad_numbers(config):
+    for name in POSITIVE_INTEGERS:
+        if getattr(config, name) < 1:
+            yield f"`{name}` must be at least 1, not {getattr(config, name)}"
+    if config.num_hidden_layers < 0:
+        yield f"`num_hidden_layers` must not be negative, not {config.num_hidden_layers}"
+    for name in POSITIVE_OR_NONE:
+        value = getattr(config, name)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            yield f"`{name}` must be a positive number, not {value}"
+    for name in DROPOUTS:
+        if not 0.0 <= getattr(config, name) < 1.0:
+            yield f"`{name}` is a probability and must lie in [0, 1), not {getattr(config, name)}"
+    if not 0.0 < config.initializer_range <= 1.0:
+        yield f"`initializer_range` is a standard deviation and must lie in (0, 1], not {config.initializer_range}"
+    for name in ("type_vocab_size", "position_offset"):
+        if getattr(config, name) < 0:
+            yield f"`{name}` must not be negative, not {getattr(config, name)}"
+
+
+def _bad_heads(config):
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    if config.head_dim * heads != config.hidden_size and config.hidden_size // heads == config.head_dim:
+        yield (
+            f"`hidden_size` {config.hidden_size} is not a multiple of `num_attention_heads` {heads}: "
+            f"change one of them, or give `head_dim` yourself"
+        )
+    if heads % groups:
+        divisors = [n for n in range(1, heads + 1) if heads % n == 0]
+        yield (
+            f"`num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {groups}: take one of {divisors}"
+        )
+    if config.position_encoding == "rope" and config.head_dim % 2:
+        yield f"RoPE rotates pairs, so `head_dim` must be even, not {config.head_dim}"
+
+
+def _bad_layers(config):
+    for kind in config.layer_types:
+        if kind not in LAYER_TYPES:
+            yield f"`layer_types` may hold {' and '.join(LAYER_TYPES)}, not '{kind}'"
+    if len(config.layer_types) != config.num_hidden_layers:
+        yield (
+            f"`layer_types` has {len(config.layer_types)} entries for num_hidden_layers={config.num_hidden_layers}: "
+            "give one per layer"
+        )
+    slides = "sliding_attention" in config.layer_types
+    if slides and config.sliding_window is None:
+        yield "`layer_types` has sliding layers but `sliding_window` is not set: give the window in tokens"
+    if config.sliding_window is not None:
+        if config.sliding_window < 1:
+            yield f"`sliding_window` must be at least 1 token, not {config.sliding_window}"
+        if config.num_hidden_layers and not slides:
+            yield "`sliding_window` is set but no layer slides: drop it, or mark layers as 'sliding_attention'"
+
+
+def _bad_positions(config):
+    if config.position_offset and config.position_encoding not in ("learned", "sinusoidal"):
+        yield (
+            f"`position_offset` shifts a table of positions, which position_encoding='{config.position_encoding}' "
+            "does not have: use 0, or 'learned' or 'sinusoidal'"
+        )
+    if config.position_encoding == "sinusoidal" and config.hidden_size % 2:
+        yield f"sinusoidal positions pair sines with cosines, so `hidden_size` must be even, not {config.hidden_size}"
+    if config.position_encoding == "relative":
+        buckets, distance = config.relative_attention_num_buckets, config.relative_attention_max_distance
+        if buckets < 4 or buckets % 2:
+            yield f"`relative_attention_num_buckets` must be an even number of at least 4, not {buckets}"
+        if distance <= buckets // 2:
+            yield (
+                f"`relative_attention_max_distance` {distance} must exceed half of "
+                f"`relative_attention_num_buckets` ({buckets // 2}), where the logarithmic buckets begin"
+            )
+
+
+def _bad_choices(config):
+    if config.norm == "rmsnorm" and config.norm_bias:
+        yield "an RMSNorm has no bias: set norm_bias=False, or norm='layernorm'"
+    if config.norm == "layernorm" and config.norm_unit_offset:
+        yield "`norm_unit_offset` is a form of RMSNorm: set it to False, or norm='rmsnorm'"
+    from transformers.activations import ACT2FN  # imports torch, which only this check needs
+
+    if config.hidden_act not in ACT2FN:
+        nearest = difflib.get_close_matches(config.hidden_act, ACT2FN, n=1)
+        hint = f"did you mean '{nearest[0]}'" if nearest else f"transformers knows {', '.join(sorted(ACT2FN))}"
+        yield f"`hidden_act` '{config.hidden_act}' is not an activation: {hint}"
+
+
+def _bad_token_ids(config):
+    for name in TOKEN_IDS:
+        value = getattr(config, name, None)
+        for token in value if isinstance(value, list) else [value]:
+            if token is not None and not 0 <= token < config.vocab_size:
+                yield f"`{name}` {token} is outside the vocabulary of {config.vocab_size} tokens (0 to vocab_size - 1)"

@@ -1,0 +1,213 @@
+"""Losses: each is a sum in float32 divided once, by the number of items that the caller says or by those in the batch.
+
+With `num_items_in_batch` (what `Trainer` counts over all micro-batches and processes of a step) the loss and its gradient
+are the same however the step is cut into pieces. Labels of -100 count nowhere; a batch without labels costs nothing.
+
+Shapes: N tokens or examples, D hidden size, V vocabulary, C classes, B rows, T tokens a row.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .documents import Documents
+
+IGNORE = -100
+# Logits (rows x vocabulary) held at a time by the chunked loss, and the size up to which chunks are not worth it.
+CHUNK_LOGITS = 2**24
+
+Items = torch.Tensor | int | None
+
+
+def widen(x: torch.Tensor) -> torch.Tensor:
+    """At least float32."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def divide(total: torch.Tensor, count: torch.Tensor | int, num_items_in_batch: Items = None) -> torch.Tensor:
+    """`total` over `num_items_in_batch` if given, else over `count` (at least one)."""
+    items = count if num_items_in_batch is None else num_items_in_batch
+    if isinstance(items, torch.Tensor):
+        return total / items.to(total.device).clamp(min=1)
+    return total / max(items, 1)
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Items = None) -> torch.Tensor:
+    """Mean negative log-likelihood: logits (N, C), labels (N,) -> scalar."""
+    total = F.cross_entropy(widen(logits), labels, ignore_index=IGNORE, reduction="sum")
+    return divide(total, (labels != IGNORE).sum(), num_items_in_batch)
+
+
+def shift_next(labels: torch.Tensor, documents: Documents | None) -> torch.Tensor:
+    """What each position of a causal model predicts: the next label of its document. (B, T) -> (B, T)."""
+    if documents is not None:
+        labels = labels.masked_fill(documents.starts, IGNORE)
+    return F.pad(labels, (0, 1), value=IGNORE)[..., 1:]
+
+
+def language_modeling_loss(
+    hidden: torch.Tensor, labels: torch.Tensor, head: nn.Module, num_items_in_batch: Items = None
+) -> torch.Tensor:
+    """The loss of a language model without its logits: only labelled positions reach the head, a chunk at a time.
+
+    Args:
+        hidden: (B, T, D), the states that the head reads.
+        labels: (B, T), already aligned with `hidden`.
+        head: a [`TriviumLanguageModelingHead`]-like module with `transform`, `lm_head` and `shape_logits`.
+    """
+    hidden, labels = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1).to(hidden.device)
+    count = (labels != IGNORE).sum()
+    if not torch.compiler.is_compiling() and int(count) < labels.numel():
+        kept = (labels != IGNORE).nonzero().squeeze(1)
+        hidden, labels = hidden.index_select(0, kept), labels.index_select(0, kept)
+    hidden = head.transform(hidden)
+    config = head.config.get_text_config(decoder=True)
+    rows = max(1, CHUNK_LOGITS // config.vocab_size)
+    if hidden.shape[0] <= rows:
+        total = _sum_of_chunk(hidden, labels, head)
+    elif _is_plain_linear(head.lm_head):
+        weight, bias = head.lm_head.weight, head.lm_head.bias
+        options = (config.logit_scale or 1.0, config.final_logit_softcapping, rows)
+        total = LinearCrossEntropy.apply(hidden, weight, bias, labels, *options)
+    else:
+        pieces = zip(hidden.split(rows), labels.split(rows), strict=True)
+        total = sum(checkpoint(_sum_of_chunk, *piece, head, use_reentrant=False) for piece in pieces)
+    return divide(total, count, num_items_in_batch)
+
+
+def _sum_of_chunk(hidden: torch.Tensor, labels: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    logits = head.shape_logits(head.lm_head(hidden))
+    return F.cross_entropy(widen(logits), labels, ignore_index=IGNORE, reduction="sum")
+
+
+def _is_plain_linear(module: nn.Module) -> bool:
+    """Whether a module is its weight: not sharded, wrapped, quantized or hooked, whose forward must be called."""
+    return (
+        type(module) is nn.Linear
+        and type(module.weight) is nn.Parameter
+        and not (module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"))
+    )
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Sum of the cross entropies of `hidden @ weight.T + bias`, scaled and capped, without holding all logits.
+
+    The gradients are computed with the loss, chunk by chunk, so that no product is done twice. What is held is one chunk of
+    logits and the gradients themselves, which the backward pass needs anyway.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, labels, scale, softcap, rows):
+        """Hidden (N, D), weight (V, D), bias (V,) or None, labels (N,) -> scalar."""
+        device = hidden.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        wide = torch.promote_types(torch.float32, low)
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        wanted = any(ctx.needs_input_grad[:3])
+        grads = [x.new_zeros(x.shape, dtype=wide) if wanted and x is not None else None for x in (hidden, weight, bias)]
+        with torch.autocast(device, enabled=False):
+            narrow_weight = weight.to(low)
+            for start in range(0, hidden.shape[0], rows):
+                chunk, target = hidden[start : start + rows].to(low), labels[start : start + rows]
+                logits = F.linear(chunk, narrow_weight, None if bias is None else bias.to(low)).to(wide) * scale
+                if softcap is not None:
+                    logits = softcap * torch.tanh(logits / softcap)
+                real = (target != IGNORE).unsqueeze(1)
+                column = target.clamp(min=0).unsqueeze(1)
+                log_sum = logits.logsumexp(-1, keepdim=True)
+                total += ((log_sum - logits.gather(1, column)) * real).sum()
+                if not wanted:
+                    continue
+                slope = scale if softcap is None else scale * (1 - (logits / softcap).square())
+                error = logits.sub_(log_sum).exp_().scatter_add_(1, column, -torch.ones_like(log_sum)) * (slope * real)
+                narrow = error.to(low)
+                grads[0][start : start + rows] = narrow @ narrow_weight
+                grads[1] += narrow.t() @ chunk
+                if bias is not None:
+                    grads[2] += error.sum(0)
+        ctx.save_for_backward(*grads)
+        ctx.dtypes = [None if x is None else x.dtype for x in (hidden, weight, bias)]
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Scales what the forward pass left."""
+        pairs = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        return *(None if x is None else (x * grad).to(dtype) for x, dtype in pairs), None, None, None, None
+
+
+def sequence_classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None, num_items_in_batch: Items = None
+) -> torch.Tensor:
+    """Single-label, multi-label or regression loss.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) classes; (N, C) of zeros and ones; (N,) or (N, C) numbers.
+        problem_type: as in transformers' configuration; `None` = told from C and the labels' dtype, as there.
+    """
+    labels = labels.to(logits.device)
+    if problem_type is None:
+        if logits.shape[-1] == 1:
+            problem_type = "regression"
+        else:
+            whole = not labels.dtype.is_floating_point
+            problem_type = "single_label_classification" if whole else "multi_label_classification"
+    if problem_type == "single_label_classification":
+        return cross_entropy(logits, labels.reshape(-1), num_items_in_batch)
+    logits = widen(logits)
+    labels = labels.to(logits.dtype).view_as(logits)
+    real = labels != IGNORE
+    if problem_type == "regression":
+        losses = F.mse_loss(logits, labels, reduction="none")
+    else:
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return divide((losses * real).sum(), real.sum(), num_items_in_batch)
+
+
+def question_answering_loss(
+    start_logits: torch.Tensor,
+    end_logits: torch.Tensor,
+    start_positions: torch.Tensor,
+    end_positions: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    documents: Documents | None,
+    num_items_in_batch: Items = None,
+) -> torch.Tensor:
+    """Mean of the losses of start and end, over the real tokens of each text only (padding is no candidate).
+
+    Args:
+        start_logits, end_logits: (B, T).
+        start_positions, end_positions: (B,), or (N,) counted from each document's start in a flattened batch; those
+            outside the text are ignored.
+    """
+    total, count = 0.0, 0
+    for logits, positions in ((start_logits, start_positions), (end_logits, end_positions)):
+        logits = widen(logits)
+        if documents is not None:
+            logits = documents.pad(logits, torch.finfo(logits.dtype).min)
+        elif attention_mask is not None and attention_mask.ndim == 2:
+            logits = logits.masked_fill(attention_mask == 0, torch.finfo(logits.dtype).min)
+        positions = positions.reshape(-1).to(logits.device)
+        outside = (positions < 0) | (positions >= logits.shape[1])
+        positions = positions.masked_fill(outside, IGNORE)
+        total = total + F.cross_entropy(logits, positions, ignore_index=IGNORE, reduction="sum") / 2
+        count = count + (~outside).sum() / 2
+    return divide(total, count, num_items_in_batch)
+
+
+def next_sentence_loss(
+    logits: torch.Tensor, labels: torch.Tensor, token_labels: torch.Tensor | None, num_items_in_batch: Items
+) -> torch.Tensor:
+    """BERT's next-sentence loss: logits (B, 2), labels (B,) -> scalar.
+
+    `num_items_in_batch` counts masked tokens, not sentence pairs. Where it is given each pair weighs as many items as it has
+    masked tokens, so that the sum over micro-batches does not depend on how they were cut; without it the mean is BERT's.
+    """
+    labels = labels.reshape(-1).to(logits.device)
+    if num_items_in_batch is None or token_labels is None:
+        return cross_entropy(logits, labels)
+    weights = (token_labels != IGNORE).sum(-1).to(logits.device)
+    losses = F.cross_entropy(widen(logits), labels, ignore_index=IGNORE, reduction="none")
+    return divide((losses * weights).sum(), 1, num_items_in_batch)

@@ -1,0 +1,41 @@
+"""Normalization layers: LayerNorm (Ba et al., 2016) and RMSNorm (Zhang and Sennrich, 2019)."""
+
+import torch
+from torch import nn
+
+from ..configuration.base import TriviumConfig
+
+
+class TriviumRMSNorm(nn.Module):
+    """Divides by the root mean square of the last dimension and multiplies by a learnt weight.
+
+    Args:
+        size: width of the last dimension.
+        eps: added to the mean square.
+        unit_offset: the weight is stored as its distance from one (Gemma), so that weight decay pulls towards one.
+    """
+
+    def __init__(self, size: int, eps: float = 1e-6, unit_offset: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size) if unit_offset else torch.ones(size))
+        self.eps = eps
+        self.unit_offset = unit_offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., size) -> (..., size), computed in at least float32."""
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        if self.unit_offset:
+            return (wide * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
+        return self.weight * wide.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, eps={self.eps}, unit_offset={self.unit_offset}"
+
+
+def make_norm(config: TriviumConfig, size: int | None = None) -> nn.Module:
+    """The norm that `config` names, over `size` features (the hidden size if not given)."""
+    size = config.hidden_size if size is None else size
+    if config.norm == "layernorm":
+        return nn.LayerNorm(size, eps=config.norm_eps, bias=config.norm_bias)
+    return TriviumRMSNorm(size, eps=config.norm_eps, unit_offset=config.norm_unit_offset)

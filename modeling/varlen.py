@@ -1,0 +1,224 @@
+"""Attention over a flattened batch, document by document: no T x T mask, no padding, no work across documents.
+
+On CUDA in half precision it is `torch.nn.attention.varlen` (the flash kernel). Elsewhere it is one
+`scaled_dot_product_attention` per document. Under `torch.compile` that loop is one opaque operator, so that the lengths,
+which change with every batch, are neither traced nor a cause to recompile.
+
+Shapes: B rows, T tokens a row, H query heads, G key-value heads, D head width, N documents.
+"""
+
+import inspect
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from .documents import Documents
+
+NAME = "trivium_varlen"
+
+
+def varlen_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    position_bias: torch.Tensor | None = None,
+    documents: tuple[Documents, Documents] | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """The attention interface of transformers for flattened batches; a padded batch goes to its sdpa.
+
+    Args:
+        query: (B, H, Tq, D); key, value: (B, G, Tk, D).
+        position_bias: (1, H, longest, longest), added to the scores of every document.
+        documents: those of the queries and those of the keys; `None` for a padded batch.
+
+    Returns:
+        (B, Tq, H, D) and no weights.
+    """
+    if documents is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, softcap=softcap, **kwargs
+        )
+    batch, heads, length, width = query.shape
+    flat = [x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[-1]) for x in (query, key, value)]
+    window = module.sliding_window
+    queries, keys = documents
+    plain = softcap is None and position_bias is None and not dropout
+    if plain and _has_varlen_kernel(query):
+        out = _flash_varlen(*flat, queries, keys, scaling, module.is_causal, window)
+    elif torch.compiler.is_compiling():
+        options = (float(scaling), module.is_causal, window or 0, float(softcap or 0.0))
+        out = attend_documents(*flat, queries.ids, keys.ids, position_bias, *options)
+    else:
+        lengths = (queries.lengths, keys.lengths)
+        out = _attend_each(*flat, *lengths, position_bias, scaling, module.is_causal, window, softcap, dropout)
+    return out.view(batch, length, heads, width), None
+
+
+def can_compile(config, training: bool) -> bool:
+    """Whether the opaque operator computes what `config` asks for: everything but dropout of probabilities."""
+    return not (training and config.attention_dropout)
+
+
+def _attend_each(query, key, value, query_lengths, key_lengths, bias, scaling, causal, window, softcap, dropout=0.0):
+    """Attention within each document: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D).
+
+    `split` and `cat`, not slices: the gradient of a slice is a tensor of zeros as large as the batch.
+    """
+    if len(set(query_lengths)) == 1 and len(set(key_lengths)) == 1:
+        groups = [tuple(x.unflatten(0, (len(query_lengths), -1)) for x in (query, key, value))]
+    else:
+        pieces = (query.split(query_lengths), key.split(key_lengths), value.split(key_lengths))
+        groups = [tuple(x.unsqueeze(0) for x in document) for document in zip(*pieces, strict=True)]
+    outs = []
+    for group in groups:
+        q, k, v = (x.transpose(1, 2) for x in group)
+        outs.append(_attend(q, k, v, bias, scaling, causal, window, softcap, dropout).transpose(1, 2).flatten(0, 1))
+    return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+
+def _attend(q, k, v, bias, scaling, causal, window, softcap, dropout):
+    """One document, or several of one length: q (N, H, Lq, D), k and v (N, G, Lk, D) -> (N, H, Lq, D)."""
+    rows, columns = q.shape[2], k.shape[2]
+    mask = _visible(rows, columns, causal, window, q.device, explicit=bias is not None or softcap is not None)
+    if bias is not None:
+        bias = bias[..., :rows, :columns].to(q.dtype)
+        mask = bias if mask is None else torch.where(mask, bias, torch.finfo(q.dtype).min)
+    if softcap is None:
+        grouped = {"enable_gqa": True} if k.shape[1] != q.shape[1] else {}
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal and mask is None, scale=scaling, **grouped
+        )
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    scores = softcap * torch.tanh(q @ k.transpose(-1, -2) * scaling / softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(q.dtype)
+    return F.dropout(weights, dropout) @ v
+
+
+def _visible(rows, columns, causal, window, device, explicit):
+    """(rows, columns) bool, or `None` where the kernel's own causal flag says it all and `explicit` does not ask."""
+    narrow = bool(window) and max(rows, columns) > window
+    if not narrow and not (explicit and causal):
+        return None
+    distance = torch.arange(rows, device=device)[:, None] - torch.arange(columns, device=device)[None, :]
+    if not causal:
+        return distance.abs() <= window
+    return (distance >= 0) & (distance < window) if narrow else distance >= 0
+
+
+def _has_varlen_kernel(query: torch.Tensor) -> bool:
+    """Whether torch's varlen kernel takes this query: CUDA, half precision, a torch that can window it."""
+    if not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return "window_size" in inspect.signature(varlen_attn).parameters
+
+
+def _flash_varlen(query, key, value, queries, keys, scaling, causal, window):
+    """Torch's varlen kernel: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    if causal:
+        window_size = (window - 1 if window else -1, 0)
+    else:
+        window_size = (window, window) if window else (-1, -1)
+    longest = max(queries.lengths), max(keys.lengths)
+    return varlen_attn(
+        query, key, value, queries.cu_seq_lens, keys.cu_seq_lens, *longest, scale=scaling, window_size=window_size
+    )
+
+
+def _lengths(query_ids: torch.Tensor, key_ids: torch.Tensor) -> tuple[list[int], list[int]]:
+    total = int(max(query_ids.max(), key_ids.max())) + 1
+    return tuple(torch.bincount(ids.flatten(), minlength=total).tolist() for ids in (query_ids, key_ids))
+
+
+@torch.library.custom_op("trivium::attend_documents", mutates_args=())
+def attend_documents(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_ids: torch.Tensor,
+    key_ids: torch.Tensor,
+    bias: torch.Tensor | None,
+    scaling: float,
+    causal: bool,
+    window: int,
+    softcap: float,
+) -> torch.Tensor:
+    """`_attend_each` as one operator that `torch.compile` does not look into (window and softcap: 0 = none)."""
+    lengths = _lengths(query_ids, key_ids)
+    return _attend_each(query, key, value, *lengths, bias, scaling, causal, window or None, softcap or None)
+
+
+@torch.library.custom_op("trivium::attend_documents_backward", mutates_args=())
+def _attend_documents_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_ids: torch.Tensor,
+    key_ids: torch.Tensor,
+    bias: torch.Tensor | None,
+    scaling: float,
+    causal: bool,
+    window: int,
+    softcap: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of query, key, value and bias (empty if there is none); attends once more instead of keeping scores."""
+    given = [x for x in (query, key, value, bias) if x is not None]
+    with torch.enable_grad():
+        inputs = [x.detach().requires_grad_() for x in given]
+        lengths = _lengths(query_ids, key_ids)
+        biased = inputs[3] if bias is not None else None
+        out = _attend_each(*inputs[:3], *lengths, biased, scaling, causal, window or None, softcap or None)
+        grads = list(torch.autograd.grad(out, inputs, grad))
+    if bias is None:
+        grads.append(query.new_empty(0))
+    return tuple(x.contiguous() for x in grads)
+
+
+@attend_documents.register_fake
+def _(query, key, value, query_ids, key_ids, bias, scaling, causal, window, softcap):
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+@_attend_documents_backward.register_fake
+def _(grad, query, key, value, query_ids, key_ids, bias, scaling, causal, window, softcap):
+    shapes = (query, key, value, query.new_empty(0) if bias is None else bias)
+    return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in shapes)
+
+
+def _save_inputs(ctx, inputs, output):
+    *tensors, ctx.scaling, ctx.causal, ctx.window, ctx.softcap = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx, grad):
+    *tensors, bias = ctx.saved_tensors
+    options = (ctx.scaling, ctx.causal, ctx.window, ctx.softcap)
+    *grads, bias_grad = _attend_documents_backward(grad.contiguous(), *tensors, bias, *options)
+    return *grads, None, None, None if bias is None else bias_grad, None, None, None, None
+
+
+attend_documents.register_autograd(_differentiate, setup_context=_save_inputs)
+
+# The mask of a padded batch is sdpa's: without a mask function of its own a backend gets no mask, and padding is seen.
+AttentionInterface.register(NAME, varlen_attention_forward)
+AttentionMaskInterface.register(NAME, sdpa_mask)
