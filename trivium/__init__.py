@@ -8,7 +8,64 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# In a source tree the parts (`modeling/`, `training/`, ...) lie beside this folder rather than in it.
+# In a source tree the parts (`modeling/`, `training/`, ...) lie beside this folder rather than in it; the imports below
+# need to know.
 _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file():
     __path__.append(str(_root))
+
+from .configuration import (
+    InputError,
+    TriviumConfig,
+    TriviumDecoderConfig,
+    TriviumEncoderConfig,
+    TriviumEncoderDecoderConfig,
+)
+from .modeling import (
+    TriviumDecoderForCausalLM,
+    TriviumDecoderForQuestionAnswering,
+    TriviumDecoderForSequenceClassification,
+    TriviumDecoderForTokenClassification,
+    TriviumDecoderModel,
+    TriviumEncoderDecoderForConditionalGeneration,
+    TriviumEncoderDecoderForQuestionAnswering,
+    TriviumEncoderDecoderForSequenceClassification,
+    TriviumEncoderDecoderForTokenClassification,
+    TriviumEncoderDecoderModel,
+    TriviumEncoderForMaskedLM,
+    TriviumEncoderForMultipleChoice,
+    TriviumEncoderForPreTraining,
+    TriviumEncoderForQuestionAnswering,
+    TriviumEncoderForSequenceClassification,
+    TriviumEncoderForTokenClassification,
+    TriviumEncoderModel,
+)
+from .registration import register
+
+__all__ = [
+    "InputError",
+    "TriviumConfig",
+    "TriviumDecoderConfig",
+    "TriviumDecoderForCausalLM",
+    "TriviumDecoderForQuestionAnswering",
+    "TriviumDecoderForSequenceClassification",
+    "TriviumDecoderForTokenClassification",
+    "TriviumDecoderModel",
+    "TriviumEncoderConfig",
+    "TriviumEncoderDecoderConfig",
+    "TriviumEncoderDecoderForConditionalGeneration",
+    "TriviumEncoderDecoderForQuestionAnswering",
+    "TriviumEncoderDecoderForSequenceClassification",
+    "TriviumEncoderDecoderForTokenClassification",
+    "TriviumEncoderDecoderModel",
+    "TriviumEncoderForMaskedLM",
+    "TriviumEncoderForMultipleChoice",
+    "TriviumEncoderForPreTraining",
+    "TriviumEncoderForQuestionAnswering",
+    "TriviumEncoderForSequenceClassification",
+    "TriviumEncoderForTokenClassification",
+    "TriviumEncoderModel",
+    "__version__",
+]
+
+register()
