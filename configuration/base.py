@@ -59,20 +59,22 @@ def refuse_unknown(cls, arguments: dict[str, Any]) -> None:
 
 @trivium_config
 class TriviumConfig(PreTrainedConfig):
-    r"""A stack of transformer blocks (Vaswani et al., 2017) and the choices that make one architecture differ from another.
+    r"""A stack of transformer blocks (Vaswani et al., 2017), and the choices that tell architectures apart.
 
     Field names are those of transformers. `None` means: derived from the other fields, as said.
 
     Shape:
         vocab_size: rows of the embedding; a multiple of 64 keeps the matrix products fast.
         hidden_size, num_hidden_layers, num_attention_heads: width, depth, query heads.
-        intermediate_size: inner width of the feed-forward; `None` = 4 x hidden, or 8/3 x hidden in multiples of 64 if gated.
-        num_key_value_heads: `None` = all heads (MHA); fewer = grouped (GQA, Ainslie et al., 2023); 1 = MQA (Shazeer, 2019).
+        intermediate_size: inner width of the feed-forward; `None` = 4 x hidden, or 8/3 x hidden in multiples of 64
+            if gated.
+        num_key_value_heads: `None` = all heads (MHA); fewer = grouped (GQA, Ainslie et al., 2023); 1 = MQA (Shazeer,
+            2019).
         head_dim: `None` = hidden_size / num_attention_heads.
         max_position_embeddings: the longest sequence; a hard limit for learned positions.
     Positions:
-        position_encoding: `rope` (Su et al., 2021), `learned`, `sinusoidal` (2017), `relative` (T5 buckets, Raffel et al.,
-            2020), `alibi` (Press et al., 2022) or `none`.
+        position_encoding: `rope` (Su et al., 2021), `learned`, `sinusoidal` (2017), `relative` (T5 buckets, Raffel
+            et al., 2020), `alibi` (Press et al., 2022) or `none`.
         rope_parameters: as in transformers (`rope_theta`, `rope_type`, ...); one dict, or one per layer type.
         relative_attention_num_buckets, relative_attention_max_distance: of the T5 bias.
         position_offset: first row of the position table in use (RoBERTa and BART: 2).
@@ -81,9 +83,10 @@ class TriviumConfig(PreTrainedConfig):
         norm_placement: `pre` (GPT-2, Llama), `post` (2017, BERT), `sandwich` (Gemma 2: before and after each sublayer).
         final_norm: a norm after the last block; `None` = unless the placement is `post`.
         hidden_act, gated_mlp: any activation of transformers; gated = GLU variants (Shazeer, 2020).
-        layer_types: `full_attention` or `sliding_attention` per layer; `None` = all sliding if a window is set, else all full.
-        sliding_window: tokens that a causal sliding layer sees, itself included; in an encoder the distance that it sees to
-            either side (transformers' two conventions).
+        layer_types: `full_attention` or `sliding_attention` per layer; `None` = all sliding if a window is set, else
+            all full.
+        sliding_window: tokens that a causal sliding layer sees, itself included; in an encoder the distance that it
+            sees to either side (transformers' two conventions).
         attention_scaling: factor on the scores; `None` = head_dim ** -0.5 (T5: 1.0).
         attn_logit_softcapping, final_logit_softcapping: Gemma 2's tanh caps; `None` = none.
         logit_scale: factor on the output logits; `None` = 1.
@@ -98,7 +101,8 @@ class TriviumConfig(PreTrainedConfig):
         tie_word_embeddings: the output matrix is the embedding.
     Training:
         hidden_dropout (each sublayer's output), attention_dropout (probabilities), activation_dropout (inside the
-        feed-forward), embedding_dropout, classifier_dropout; initializer_range: standard deviation of the initial weights.
+        feed-forward), embedding_dropout, classifier_dropout; initializer_range: standard deviation of the initial
+        weights.
 
     Raises:
         InputError: a field that does not exist (with the nearest that does), a value of the wrong type or range, or a

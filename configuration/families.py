@@ -159,7 +159,7 @@ def _side(name: str, config_class, given, shared: dict[str, Any]):
     clash = [field for field in shared if getattr(given, field) != shared[field]]
     if clash:
         raise InputError(
-            f"TriviumEncoderDecoderConfig: `{clash[0]}` is {shared[clash[0]]} here but {getattr(given, clash[0])} in the "
-            f"`{name}` configuration object: set it in one place."
+            f"TriviumEncoderDecoderConfig: `{clash[0]}` is {shared[clash[0]]} here but {getattr(given, clash[0])} in "
+            f"the `{name}` configuration object: set it in one place."
         )
     return given

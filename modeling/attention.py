@@ -26,9 +26,10 @@ def eager_attention_forward(
     softcap: float | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention as the paper writes it: query (B, H, T, D), key, value (B, G, S, D) -> (B, T, H, D), weights (B, H, T, S).
+    """Attention as the paper writes it.
 
-    `attention_mask` (B or 1, H or 1, T, S) is added to the scores; `softcap` squeezes them through tanh first (Gemma 2).
+    query (B, H, T, D), key and value (B, G, S, D) -> (B, T, H, D) and the weights (B, H, T, S). `attention_mask` (B or
+    1, H or 1, T, S) is added to the scores; `softcap` squeezes them through tanh first (Gemma 2).
     """
     key = key.repeat_interleave(module.num_key_value_groups, dim=1)
     value = value.repeat_interleave(module.num_key_value_groups, dim=1)

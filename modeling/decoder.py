@@ -1,7 +1,7 @@
 """The decoder: every token sees those before it. The base model and its heads.
 
-Shapes: B rows, T tokens a row, N texts (rows, or documents of a flattened batch), D hidden size, V vocabulary, C classes,
-S tokens of an encoder's states.
+Shapes: B rows, T tokens a row, N texts (rows, or documents of a flattened batch), D hidden size, V vocabulary, C
+classes, S tokens of an encoder's states.
 """
 
 import torch
@@ -153,7 +153,7 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
         return_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithCrossAttentions:
-        """Arguments of [`TriviumDecoderModel`], and:
+        """Reads with the arguments of [`TriviumDecoderModel`], then writes.
 
         Args:
             labels: (B, T), the tokens themselves (-100 = none); they are shifted here, and never across documents.

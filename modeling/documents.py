@@ -1,8 +1,8 @@
 """Flattened batches: documents laid end to end, told apart by positions that restart.
 
 A padded batch of three texts is a rectangle with holes. The same texts end to end are one row (or rows of equal length)
-without holes; position_ids such as 0 1 2 3 0 1 0 1 2 say where each document begins. Nothing may pass from one document to
-another: not through attention, not through pooling, not through a label.
+without holes; position_ids such as 0 1 2 3 0 1 0 1 2 say where each document begins. Nothing may pass from one
+document to another: not through attention, not through pooling, not through a label.
 
 Shapes: B rows (usually 1), T tokens a row, N documents in the whole batch.
 """
@@ -38,7 +38,7 @@ class Documents:
 
     @cached_property
     def cu_seq_lens(self) -> torch.Tensor:
-        """Where documents begin and the last one ends in the flat batch: (N + 1,) int32, as flash attention wants it."""
+        """Where documents begin, and where the last one ends: (N + 1,) int32, as flash attention wants it."""
         ends = torch.tensor(self.lengths, device=self.ids.device).cumsum(0)
         return torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)
 
@@ -70,8 +70,8 @@ def find_documents(
 ) -> Documents | None:
     """The documents of a batch of `shape` (B, T), or `None` if it is not flattened.
 
-    A batch is flattened if it has cumulative lengths, or if it has position ids that restart and no mask (an all-ones mask
-    counts as none). Steps of generation (a cache that already holds tokens) never are.
+    A batch is flattened if it has cumulative lengths, or if it has position ids that restart and no mask (an
+    all-ones mask counts as none). Steps of generation (a cache that already holds tokens) never are.
 
     Raises:
         InputError: cumulative lengths that do not cover the batch or come with a padding mask; a flattened batch with a
@@ -108,8 +108,8 @@ def _documents_from_lengths(shape, cu_seq_lens, position_ids) -> Documents:
     bounds = cu_seq_lens.to(torch.long)
     if not torch.compiler.is_compiling() and (int(bounds[0]) != 0 or int(bounds[-1]) != batch * length):
         raise InputError(
-            f"cu_seq_lens run from {int(bounds[0])} to {int(bounds[-1])} but the batch has {batch} x {length} tokens: they "
-            f"must run from 0 to {batch * length}."
+            f"cu_seq_lens run from {int(bounds[0])} to {int(bounds[-1])} but the batch has {batch} x {length} tokens: "
+            f"they must run from 0 to {batch * length}."
         )
     counts = torch.bincount(bounds[:-1], minlength=batch * length + 1)[: batch * length]
     ids = counts.cumsum(0) - 1
@@ -119,7 +119,7 @@ def _documents_from_lengths(shape, cu_seq_lens, position_ids) -> Documents:
 
 
 def check_paired(queries: Documents | None, keys: Documents | None, text: str = "encoder") -> None:
-    """Raises `InputError` unless both sides of a cross-attention are flattened into as many documents, or neither is."""
+    """Raises `InputError` unless both sides are flattened into equally many documents, or neither is."""
     if (queries is None) != (keys is None):
         flat, other = ("decoder", text) if keys is None else (text, "decoder")
         raise InputError(
@@ -130,8 +130,8 @@ def check_paired(queries: Documents | None, keys: Documents | None, text: str = 
         return
     if len(queries.lengths) != len(keys.lengths):
         raise InputError(
-            f"the decoder's batch holds {len(queries.lengths)} documents and the {text}'s {len(keys.lengths)}: document i "
-            "of the one attends to document i of the other, so the numbers must be equal."
+            f"the decoder's batch holds {len(queries.lengths)} documents and the {text}'s {len(keys.lengths)}: "
+            "document i of the one attends to document i of the other, so the numbers must be equal."
         )
 
 

@@ -115,7 +115,7 @@ class TriviumEncoderForMaskedLM(TriviumEncoderPreTrainedModel, TriviumLanguageMo
 
 
 class TriviumEncoderPooledModel(TriviumEncoderPreTrainedModel):
-    """An encoder whose head reads one vector per text: BERT's pooler where there is one, else the configured pooling."""
+    """An encoder whose head reads one vector per text: from BERT's pooler if there is one, else as configured."""
 
     def __init__(self, config: TriviumEncoderConfig):
         super().__init__(config)
@@ -169,7 +169,7 @@ class TriviumEncoderForPreTraining(TriviumEncoderPooledModel, TriviumLanguageMod
         return_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BertForPreTrainingOutput:
-        """Arguments of [`TriviumEncoderForMaskedLM`]; next_sentence_label (B,): 0 if the second sentence follows, else 1."""
+        """Arguments of [`TriviumEncoderForMaskedLM`]; next_sentence_label (B,): 0 if the second follows, else 1."""
         outputs, pooled = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         loss, logits = self.write(outputs.last_hidden_state, labels, num_items_in_batch, return_logits)
         relationship = self.seq_relationship(pooled)

@@ -1,7 +1,7 @@
 """The encoder-decoder: a decoder that also attends to an encoder. The base model and its heads.
 
-Shapes: B rows, S source tokens a row, T target tokens a row, N texts (rows, or documents of a flattened batch), D hidden
-size, V vocabulary, C classes.
+Shapes: B rows, S source tokens a row, T target tokens a row, N texts (rows, or documents of a flattened batch), D
+hidden size, V vocabulary, C classes.
 """
 
 import torch
@@ -63,7 +63,7 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
             self.get_decoder().embed_tokens = value
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """What the decoder reads to predict `labels` (B, T): the same one step later (used by the seq2seq collators)."""
+        """What the decoder reads to predict `labels` (B, T): the same one step later (seq2seq collators ask)."""
         starts = torch.zeros_like(labels, dtype=torch.bool)
         starts[:, 0] = True
         return shift_right(labels, starts, self.config.decoder_start_token_id, self.config.pad_token_id)
@@ -186,10 +186,11 @@ class TriviumEncoderDecoderForConditionalGeneration(
         return_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
-        """Arguments of [`TriviumEncoderDecoderModel`], and:
+        """Reads with the arguments of [`TriviumEncoderDecoderModel`], then writes.
 
         Args:
-            labels: (B, T), the target tokens (-100 = none); the decoder reads them one step later unless given its input.
+            labels: (B, T), the target tokens (-100 = none); the decoder reads them one step later unless given its
+                input.
             logits_to_keep, num_items_in_batch, return_logits: as in [`TriviumDecoderForCausalLM`].
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:

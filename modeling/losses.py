@@ -1,7 +1,8 @@
 """Losses: each is a sum in float32 divided once, by the number of items that the caller says or by those in the batch.
 
-With `num_items_in_batch` (what `Trainer` counts over all micro-batches and processes of a step) the loss and its gradient
-are the same however the step is cut into pieces. Labels of -100 count nowhere; a batch without labels costs nothing.
+With `num_items_in_batch` (what `Trainer` counts over all micro-batches and processes of a step) the loss and its
+gradient are the same however the step is cut into pieces. Labels of -100 count nowhere; a batch without labels costs
+nothing.
 
 Shapes: N tokens or examples, D hidden size, V vocabulary, C classes, B rows, T tokens a row.
 """
@@ -93,8 +94,8 @@ def _is_plain_linear(module: nn.Module) -> bool:
 class LinearCrossEntropy(torch.autograd.Function):
     """Sum of the cross entropies of `hidden @ weight.T + bias`, scaled and capped, without holding all logits.
 
-    The gradients are computed with the loss, chunk by chunk, so that no product is done twice. What is held is one chunk of
-    logits and the gradients themselves, which the backward pass needs anyway.
+    The gradients are computed with the loss, chunk by chunk, so that no product is done twice. What is held is one
+    chunk of logits and the gradients themselves, which the backward pass needs anyway.
     """
 
     @staticmethod
@@ -202,8 +203,9 @@ def next_sentence_loss(
 ) -> torch.Tensor:
     """BERT's next-sentence loss: logits (B, 2), labels (B,) -> scalar.
 
-    `num_items_in_batch` counts masked tokens, not sentence pairs. Where it is given each pair weighs as many items as it has
-    masked tokens, so that the sum over micro-batches does not depend on how they were cut; without it the mean is BERT's.
+    `num_items_in_batch` counts masked tokens, not sentence pairs. Where it is given each pair weighs as many items
+    as it has masked tokens, so that the sum over micro-batches does not depend on how they were cut; without it the
+    mean is BERT's.
     """
     labels = labels.reshape(-1).to(logits.device)
     if num_items_in_batch is None or token_labels is None:

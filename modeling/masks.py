@@ -1,6 +1,7 @@
 """Who sees whom: the mask of every layer type, with padding, documents, windows, caches and position biases folded in.
 
-The masks themselves are built by transformers, so that each backend gets the form it takes (none, boolean, float, block).
+The masks themselves are built by transformers, so that each backend gets the form it takes (none, boolean, float,
+block).
 
 Shapes: B batch, H heads, Q query tokens, K key tokens.
 """
@@ -27,7 +28,7 @@ MASK_FUNCTIONS = {
 
 
 def choose_backend(config: TriviumConfig, documents: Documents | None, training: bool) -> str | None:
-    """The backend for this batch, or `None` for the model's own: a flattened batch gets ours unless the user chose one."""
+    """The backend for this batch, or `None` for the model's own: ours for a flattened one, unless the user chose."""
     if documents is None or config._attn_implementation_chosen:
         return None
     if torch.compiler.is_compiling() and not varlen.can_compile(config, training):

@@ -30,6 +30,7 @@ class TriviumRMSNorm(nn.Module):
         return self.weight * wide.to(x.dtype)
 
     def extra_repr(self) -> str:
+        """What `print(model)` shows."""
         return f"{tuple(self.weight.shape)}, eps={self.eps}, unit_offset={self.unit_offset}"
 
 

@@ -154,7 +154,7 @@ class TriviumStack(TriviumPreTrainedModel):
         documents: Documents | None,
         cache: Cache | None,
     ) -> torch.Tensor:
-        """Position ids (B or 1, T): as given, else counted over the real tokens, so that the padding side is immaterial.
+        """Position ids (B or 1, T): as given, else counted over the real tokens, whatever the padding side.
 
         Raises:
             InputError: a sequence longer than the learned positions.
