@@ -1,0 +1,212 @@
+"""Typed arguments from a recipe (YAML) and the command line: a recipe is a command line written down."""
+
+import dataclasses
+import difflib
+import json
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from ..configuration.errors import InputError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def _field(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass
+class PretrainArguments:
+    """What to pretrain, on which text; how to train is in [`PretrainTrainingArguments`].
+
+    Raises:
+        InputError: `model` is no mapping.
+    """
+
+    _argument_group_name = "data, tokenizer and model"
+
+    family: Literal["encoder", "decoder", "encoder-decoder"] = dataclasses.field(
+        metadata={"help": "encoder (BERT-like), decoder (GPT-like) or encoder-decoder (T5-like)"}
+    )
+    data: list[str] = dataclasses.field(
+        metadata={
+            "help": "a Hub dataset, files (.txt .jsonl .json .csv .parquet; globs too), or python-docs: Python's own "
+            "documentation, which is on every machine"
+        }
+    )
+    text_column: str = _field("text", "column that holds the text")
+    data_config: str | None = _field(None, "configuration of the Hub dataset")
+    data_split: str = _field("train", "split of the Hub dataset to train on")
+    held_out_fraction: float = _field(0.02, "share of the documents to measure on, where there is no validation split")
+    max_held_out_blocks: int | None = _field(512, "measure on at most so many blocks of max_length tokens")
+
+    objective: Literal["causal", "masked", "span-corruption"] | None = _field(
+        None, "what to predict; by default what the family is for"
+    )
+    max_length: int = _field(512, "tokens per block; no block is padded")
+    mlm_probability: float = _field(0.3, "masked: share of the tokens to predict")
+    mask_scheme: Literal["mask", "80-10-10"] = _field("mask", "masked: 80-10-10 is BERT's mixture")
+    noise_density: float = _field(0.15, "span-corruption: share of the tokens to predict")
+    mean_span_length: float = _field(3.0, "span-corruption: tokens per span")
+
+    tokenizer: str | None = _field(None, "folder or Hub name of a tokenizer; by default one is trained on the data")
+    tokenizer_algorithm: Literal["bpe", "wordpiece", "unigram"] = _field("bpe", "of the tokenizer to train")
+    vocab_size: int = _field(32_768, "of the tokenizer to train")
+
+    model_name_or_path: str | None = _field(None, "checkpoint of the same family to go on from")
+    model: dict[str, Any] | str | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "shape of a new model: any field of its configuration, as a mapping or one by one: "
+            "--model.hidden_size 128"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, str):
+            self.model = yaml.safe_load(self.model)
+        if not isinstance(self.model or {}, dict):
+            raise InputError(f"`model` must map fields of the configuration to values, not be {self.model!r}.")
+        self.model = self.model or {}
+
+
+@dataclasses.dataclass
+class PretrainTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with defaults for pretraining small models from scratch."""
+
+    _argument_group_name = "training (transformers.TrainingArguments)"
+
+    output_dir: str | None = _field("out/pretrain", "folder for the checkpoint at the end and those in between")
+    num_train_epochs: float = _field(1.0, "passes over the training text")
+    learning_rate: float = _field(1e-3, "the highest learning rate")
+    lr_scheduler_type: str = _field("cosine", "how the learning rate falls: cosine, linear, warmup_stable_decay, ...")
+    warmup_steps: float = _field(0.05, "steps of linear warmup; below 1, a share of all steps")
+    weight_decay: float = _field(0.1, "of everything but norms, biases and embeddings")
+    adam_beta2: float = _field(0.95, "beta2 of AdamW")
+    logging_steps: float = _field(50, "log every so many steps; below 1, a share of all steps")
+    save_total_limit: int | None = _field(2, "how many of the checkpoints in between to keep")
+    eval_on_start: bool = _field(True, "measure the held-out loss before training too")
+    include_num_input_tokens_seen: str | bool = _field("all", "count the tokens read: all, or no")
+    disable_tqdm: bool | None = _field(False, "no progress bars")
+    remove_unused_columns: bool = _field(False, "drop what the model does not take before the collator can use it")
+
+    def __post_init__(self) -> None:
+        if not torch.accelerator.is_available():
+            self.use_cpu = True
+            self.dataloader_pin_memory = False
+        super().__post_init__()
+
+
+def parse(
+    argv: Sequence[str], dataclass_types: Iterable[type], *, nested: str = "model", **parser_arguments: Any
+) -> tuple[Any, ...]:
+    """Fills dataclasses from `--config RECIPE` and the other arguments, which win.
+
+    A recipe is the path of a YAML file, or the name of one that comes with the package (`decoder-tiny`). Its fields are
+    those of the dataclasses. The field `nested` holds a mapping; `--model.hidden_size 128` sets one of its entries.
+
+    Raises:
+        InputError: a recipe that is not there or no mapping, a field that does not exist (with the nearest that does),
+            a value of the wrong type, a combination that `TrainingArguments` refuses.
+    """
+    parser = _Parser(dataclass_types, allow_abbrev=False, **parser_arguments)
+    parser.add_argument("--config", metavar="RECIPE", help="YAML file with any of these fields, or a recipe's name")
+    names = {field.name for kind in parser.dataclass_types for field in dataclasses.fields(kind) if field.init}
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    config, rest = first.parse_known_args(argv)
+    recipe = read_recipe(config.config) if config.config else {}
+    for name in recipe:
+        if name not in names:
+            raise InputError(f"{config.config}: there is no field '{name}'; {_nearest(name, names)}")
+    rest, settings = _take_nested(rest, nested)
+    if settings:
+        under = recipe.get(nested)
+        recipe[nested] = _merged(under if isinstance(under, dict) else {}, settings)
+    try:
+        *parsed, _, unknown = parser.parse_args_into_dataclasses(
+            [*_as_arguments(recipe), *rest], look_for_args_file=False, return_remaining_strings=True
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if unknown:
+        name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
+        hint = _nearest(name, names) if unknown[0].startswith("-") else "a value too many?"
+        raise InputError(f"'{unknown[0]}' is not understood; {hint}")
+    return tuple(parsed)
+
+
+def read_recipe(recipe: str) -> dict[str, Any]:
+    """The fields of a recipe; raises `InputError` if it is not there or not a mapping."""
+    path = Path(recipe)
+    if not path.is_file() and (RECIPES / f"{recipe}.yaml").is_file():
+        path = RECIPES / f"{recipe}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
+        raise InputError(f"the recipe '{recipe}' does not exist; the package brings {known}.")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict) or not all(isinstance(name, str) for name in fields):
+        raise InputError(f"'{path}' is no recipe: it must be a mapping of fields to values.")
+    return fields
+
+
+class _Parser(HfArgumentParser):
+    """Says what is wrong in one `InputError` instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message if message.endswith((".", ")")) else f"{message}.")
+
+
+def _as_arguments(recipe: dict[str, Any]) -> list[str]:
+    arguments = []
+    for name, value in recipe.items():
+        if isinstance(value, list):
+            arguments += [f"--{name}", *map(str, value)]
+        elif isinstance(value, dict | bool):
+            arguments.append(f"--{name}={json.dumps(value)}")
+        elif value is not None:
+            arguments.append(f"--{name}={value}")
+    return arguments
+
+
+def _take_nested(argv: Sequence[str], nested: str) -> tuple[list[str], dict[str, Any]]:
+    """Takes `--model.NAME VALUE` and `--model.NAME=VALUE` out of the arguments; values are read as YAML."""
+    rest, settings = [], {}
+    waiting = list(argv)
+    while waiting:
+        argument = waiting.pop(0)
+        if not argument.startswith(f"--{nested}."):
+            rest.append(argument)
+            continue
+        name, equals, value = argument.removeprefix(f"--{nested}.").partition("=")
+        if not equals:
+            if not waiting:
+                raise InputError(f"'{argument}' needs a value.")
+            value = waiting.pop(0)
+        entry = yaml.safe_load(value)
+        for part in reversed(name.split(".")):
+            entry = {part: entry}
+        settings = _merged(settings, entry)
+    return rest, settings
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merged(merged[name], value) if both else value
+    return merged
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
+    return f"did you mean '{nearest[0]}'?" if nearest else "--help lists them all."

@@ -1,0 +1,262 @@
+"""Pretrain an encoder, a decoder or an encoder-decoder on text.
+
+    trivium pretrain --config decoder-tiny --output_dir out/decoder
+    accelerate launch -m trivium.training.pretrain --config my-recipe.yaml --learning_rate 5e-4
+
+In Python: `pretrain(PretrainArguments(family="decoder", data=["python-docs"]), PretrainTrainingArguments())`.
+"""
+
+import dataclasses
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from accelerate.utils import broadcast_object_list
+from transformers import AutoTokenizer, PreTrainedConfig, TrainerState, TrainingArguments, set_seed
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from .. import __version__
+from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
+from ..configuration.errors import InputError
+from ..modeling import (
+    TriviumDecoderForCausalLM,
+    TriviumEncoderDecoderForConditionalGeneration,
+    TriviumEncoderForMaskedLM,
+)
+from ..tokenization import special_token_ids, token_byte_lengths, train_tokenizer
+from .arguments import PretrainArguments, PretrainTrainingArguments, parse
+from .checkpoints import TRAINER_STATE, check_output_dir, checkpoint_to_resume, replacing
+from .data import Texts, load_texts
+from .objectives import Objective, choose_objective
+from .packing import PackedDataset, tokenize_documents
+from .trainer import PretrainTrainer
+from .verbs import run
+
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "encoder": (TriviumEncoderConfig, TriviumEncoderForMaskedLM),
+    "decoder": (TriviumDecoderConfig, TriviumDecoderForCausalLM),
+    "encoder-decoder": (TriviumEncoderDecoderConfig, TriviumEncoderDecoderForConditionalGeneration),
+}
+RUN_FILE = "trivium_run.json"
+
+
+class PretrainResult(NamedTuple):
+    """What a run left.
+
+    Attributes:
+        output_dir: a checkpoint that the Auto classes load, with its tokenizer and `trivium_run.json`.
+        metrics: what was measured; see [`measured`].
+    """
+
+    output_dir: str
+    metrics: dict[str, Any]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`trivium pretrain`: returns 0; raises `InputError` for whatever the user can mend."""
+    args, training_args = parse(
+        sys.argv[1:] if argv is None else argv,
+        (PretrainArguments, PretrainTrainingArguments),
+        prog="trivium pretrain",
+        description=(__doc__ or "").partition("\n")[0],
+    )
+    result = pretrain(args, training_args)
+    if training_args.should_log:
+        print(summary(result))
+    return 0
+
+
+def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) -> PretrainResult:
+    """Trains one model and leaves it in `training_args.output_dir`.
+
+    Raises:
+        InputError: data, tokenizer, checkpoint or settings that cannot be used or do not fit each other.
+    """
+    output_dir = Path(training_args.output_dir)
+    objective = choose_objective(args)
+    config_class, model_class = FAMILIES[args.family]
+    check_output_dir(output_dir, config_class.model_type)
+    resumed = checkpoint_to_resume(training_args.resume_from_checkpoint, output_dir, config_class.model_type)
+    config_class(**args.model)  # a misspelt field should be said before the data is read
+    config = load_config(args, config_class) if args.model_name_or_path else None
+
+    with training_args.main_process_first(desc="loading the data"):
+        texts = load_texts(
+            args.data,
+            text_column=args.text_column,
+            data_config=args.data_config,
+            data_split=args.data_split,
+            held_out_fraction=args.held_out_fraction,
+        )
+    tokenizer = choose_tokenizer(args, training_args, texts, resumed)
+    collator = objective.collator(tokenizer, args, training_args.seed)
+    config = config or new_config(args, config_class, tokenizer)
+    check_fit(args, objective, tokenizer, config)
+    with training_args.main_process_first(desc="tokenizing the data"):
+        train_dataset, eval_dataset = pack(args, objective, tokenizer, texts)
+
+    set_seed(training_args.seed)
+    trainer = PretrainTrainer(
+        model=model_class.from_pretrained(args.model_name_or_path) if args.model_name_or_path else model_class(config),
+        args=training_args,
+        data_collator=collator,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        byte_lengths=token_byte_lengths(tokenizer),
+    )
+    metrics = train_and_measure(trainer, resumed)
+    record = run_record(args, training_args, metrics)
+    with replacing(output_dir, training_args.should_save, trainer.accelerator.wait_for_everyone) as folder:
+        trainer.save_model(str(folder), _internal_call=True)
+        if training_args.should_save:
+            (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
+            (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    return PretrainResult(str(output_dir), metrics)
+
+
+def load_config(args: PretrainArguments, config_class: Any) -> Any:
+    """The configuration of the checkpoint to go on from; raises `InputError` if it is missing or of another family."""
+    name = args.model_name_or_path
+    try:
+        fields, _ = PreTrainedConfig.get_config_dict(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the checkpoint '{name}' cannot be read: {' '.join(str(error).split())}") from error
+    if fields.get("model_type") != config_class.model_type:
+        raise InputError(
+            f"'{name}' is a {fields.get('model_type')} checkpoint, but family '{args.family}' goes on from a "
+            f"{config_class.model_type} one."
+        )
+    if args.model:
+        raise InputError(f"the checkpoint '{name}' has its shape: leave `model` out ({', '.join(args.model)}).")
+    return config_class.from_pretrained(name)
+
+
+def choose_tokenizer(
+    args: PretrainArguments, training_args: PretrainTrainingArguments, texts: Texts, resumed: Path | None
+) -> Any:
+    """The tokenizer that was named, that of the checkpoint to go on from, or one trained on the training text."""
+    name = args.tokenizer or resumed or args.model_name_or_path
+    if name is not None:
+        try:
+            return AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise InputError(f"no tokenizer can be loaded from '{name}': {' '.join(str(error).split())}") from error
+    trained = [None]
+    if training_args.process_index == 0:
+        trained[0] = train_tokenizer(
+            (text for batch in texts.train.iter(1000) for text in batch["text"]),
+            args.family,
+            args.tokenizer_algorithm,
+            args.vocab_size,
+            model_max_length=max(args.max_length, args.model.get("max_position_embeddings", 0)),
+            show_progress=not training_args.disable_tqdm,
+        )
+    return broadcast_object_list(trained)[0]
+
+
+def new_config(args: PretrainArguments, config_class: Any, tokenizer: Any) -> Any:
+    """The configuration of a new model: the fields given, the tokenizer's ids, the family's defaults."""
+    known = config_class.known_arguments()
+    ids = {"pad_token_id": None} | special_token_ids(tokenizer)
+    fields = {"vocab_size": len(tokenizer)} | {name: token for name, token in ids.items() if name in known}
+    return config_class(**fields | args.model)
+
+
+def check_fit(args: PretrainArguments, objective: Objective, tokenizer: Any, config: Any) -> None:
+    """Raises `InputError` if the model's vocabulary or positions are too few for the tokenizer or the sequences."""
+    _, longest = objective.lengths(args)
+    for stack in (config.encoder, config.decoder) if config.is_encoder_decoder else (config,):
+        if stack.vocab_size < len(tokenizer):
+            raise InputError(
+                f"the model's vocab_size {stack.vocab_size} is smaller than the tokenizer's {len(tokenizer)}: leave "
+                "model.vocab_size out, it follows."
+            )
+        if stack.max_position_embeddings < longest:
+            raise InputError(
+                f"max_length {args.max_length} makes sequences of {longest} tokens, more than the model's "
+                f"{stack.max_position_embeddings} positions: lower it, or raise model.max_position_embeddings."
+            )
+
+
+def pack(args: PretrainArguments, objective: Objective, tokenizer: Any, texts: Texts) -> tuple[PackedDataset, ...]:
+    """The training and the held-out text as blocks of tokens."""
+    block, _ = objective.lengths(args)
+    form = {"special_tokens": objective.special_tokens, "append_eos": objective.append_eos}
+    train, held_out = (tokenize_documents(documents, tokenizer, **form) for documents in texts)
+    return PackedDataset(train, block), PackedDataset(held_out, block, args.max_held_out_blocks)
+
+
+def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[str, Any]:
+    """Trains, evaluates, and returns what was measured.
+
+    `tokens` are those that the model read as input in all, also before a resumed checkpoint; `seconds` and
+    `tokens_per_second` are of this process's training, evaluations not counted.
+    """
+    earlier = TrainerState.load_from_json(str(resumed / TRAINER_STATE)).num_input_tokens_seen if resumed else 0
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    seconds = time.perf_counter() - started - trainer.evaluation_seconds
+    tokens = trainer.state.num_input_tokens_seen
+    before = next((entry for entry in trainer.state.log_history if "eval_loss" in entry and not entry["step"]), {})
+    after = trainer.evaluate()
+    held_out = {
+        f"{name}_{when}": entry.get(f"eval_{name}")
+        for when, entry in (("before", before), ("after", after))
+        for name in ("loss", "bits_per_byte")
+    }
+    unigram = trainer.held_out.unigram_bits_per_byte(trainer.train_dataset.token_counts(len(trainer.byte_lengths)))
+    return {
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "steps": trainer.state.global_step,
+        "tokens": tokens,
+        "seconds": round(seconds, 2),
+        "tokens_per_second": round((tokens - earlier) / seconds),
+        **{f"held_out_{name}": value for name, value in held_out.items()},
+        "held_out_bits_per_byte_unigram": unigram,
+        "held_out_predicted_tokens": after["eval_predicted_tokens"],
+        "held_out_predicted_bytes": after["eval_predicted_bytes"],
+    }
+
+
+def run_record(
+    args: PretrainArguments, training_args: PretrainTrainingArguments, metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """What `trivium_run.json` says: the measurements, every setting that is not the default, versions and machine."""
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    settings = {name: value for name, value in training_args.to_sanitized_dict().items() if value != defaults.get(name)}
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "metrics": metrics,
+        "pretraining": dataclasses.asdict(args),
+        "training": settings,
+        "versions": {
+            "trivium": __version__,
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": {"processor": device, "processes": training_args.world_size, "system": platform.platform()},
+    }
+
+
+def summary(result: PretrainResult) -> str:
+    """What a user wants to know at the end, in three lines."""
+    m = result.metrics
+    before = m["held_out_bits_per_byte_before"]
+    return (
+        f"{m['parameters'] / 1e6:.2f} M parameters read {m['tokens']:,} tokens, {m['tokens_per_second']:,} a second.\n"
+        f"Held-out bits per predicted byte: {m['held_out_bits_per_byte_after']:.3f}"
+        + (f", from {before:.3f} before training" if before is not None else "")
+        + f"; by token frequencies alone {m['held_out_bits_per_byte_unigram']:.3f}.\n"
+        f"Saved to {result.output_dir}: AutoModel.from_pretrained('{result.output_dir}') loads it."
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
