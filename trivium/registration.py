@@ -1,9 +1,15 @@
 """Makes the configurations and models known to transformers, so that its Auto classes find them by `model_type`."""
 
+import gc
+from types import ModuleType
+
 import transformers
+import transformers.processing_utils  # it replaces the module `transformers`: let that be done by now
 
 from .configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from .modeling import AUTO_CLASSES
+
+CONFIG_CLASSES = (TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig)
 
 
 def register() -> None:
@@ -12,11 +18,22 @@ def register() -> None:
     The classes also become attributes of `transformers`: that is where TRL, vLLM and transformers itself look up the
     name that a checkpoint's `architectures` field gives. Calling this twice changes nothing.
     """
-    for config in (TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig):
+    for config in CONFIG_CLASSES:
         transformers.AutoConfig.register(config.model_type, config, exist_ok=True)
-        setattr(transformers, config.__name__, config)
     for auto_name, models in AUTO_CLASSES.items():
-        auto_class = getattr(transformers, auto_name)
         for model in models:
-            auto_class.register(model.config_class, model, exist_ok=True)
-            setattr(transformers, model.__name__, model)
+            getattr(transformers, auto_name).register(model.config_class, model, exist_ok=True)
+    names = {model.__name__: model for models in AUTO_CLASSES.values() for model in models}
+    names |= {config.__name__: config for config in CONFIG_CLASSES}
+    for module in _copies_of_transformers():
+        for name, value in names.items():
+            setattr(module, name, value)
+
+
+def _copies_of_transformers() -> list[ModuleType]:
+    """The module `transformers`, and the one that was it before `transformers.processing_utils` put another there.
+
+    Whoever imported the first one keeps it, and nothing but the garbage collector still knows where it is.
+    """
+    kind = type(transformers)
+    return [thing for thing in gc.get_objects() if type(thing) is kind and thing.__name__ == "transformers"]

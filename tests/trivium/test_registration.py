@@ -57,6 +57,18 @@ def test_every_model_is_found_by_its_architecture_name(model):
     assert model.__name__ in trivium.__all__
 
 
+@pytest.mark.parametrize("before", ["", "from transformers import ProcessorMixin"], ids=["alone", "after more of it"])
+def test_whoever_imported_transformers_first_finds_the_models_too(before):
+    """transformers replaces its own module while it loads; TRL and vLLM may hold either of the two."""
+    code = (
+        f"import transformers as first\n{before}\n"
+        "import trivium\nimport transformers as last\n"
+        "assert first.TriviumDecoderForCausalLM is last.TriviumDecoderForCausalLM is trivium.TriviumDecoderForCausalLM"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_no_model_is_left_out_of_the_auto_classes():
     registered = {model.__name__ for models in AUTO_CLASSES.values() for model in models}
     assert registered == {family + head for family, head, _ in MODELS}
@@ -69,7 +81,7 @@ def test_autoconfig_reads_what_was_saved(config_class, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == config_class.model_type
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert type(loaded) is config_class
-    assert loaded.to_dict() == config.to_dict()
+    assert {**loaded.to_dict(), "_name_or_path": ""} == config.to_dict()
 
 
 def test_registering_twice_changes_nothing():
