@@ -117,11 +117,8 @@ def _bad_layers(config):
     slides = "sliding_attention" in config.layer_types
     if slides and config.sliding_window is None:
         yield "`layer_types` has sliding layers but `sliding_window` is not set: give the window in tokens"
-    if config.sliding_window is not None:
-        if config.sliding_window < 1:
-            yield f"`sliding_window` must be at least 1 token, not {config.sliding_window}"
-        if config.num_hidden_layers and not slides:
-            yield "`sliding_window` is set but no layer slides: drop it, or mark layers as 'sliding_attention'"
+    if config.sliding_window is not None and config.sliding_window < 1:
+        yield f"`sliding_window` must be at least 1 token, not {config.sliding_window}"
 
 
 def _bad_positions(config):

@@ -176,7 +176,7 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
         hidden = outputs.last_hidden_state
         if labels is not None and shift_labels is None:
             documents = documents_of(hidden, position_ids, attention_mask, kwargs)
-            shift_labels = shift_next(labels, documents)
+            shift_labels = shift_next(labels, documents, attention_mask)
         loss, logits = self.write(hidden, shift_labels, num_items_in_batch, return_logits, logits_to_keep)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,

@@ -174,7 +174,8 @@ class TriviumEncoderForPreTraining(TriviumEncoderPooledModel, TriviumLanguageMod
         loss, logits = self.write(outputs.last_hidden_state, labels, num_items_in_batch, return_logits)
         relationship = self.seq_relationship(pooled)
         if next_sentence_label is not None:
-            sentence_loss = next_sentence_loss(relationship, next_sentence_label, labels, num_items_in_batch)
+            documents = documents_of(outputs.last_hidden_state, position_ids, attention_mask, kwargs)
+            sentence_loss = next_sentence_loss(relationship, next_sentence_label, labels, documents, num_items_in_batch)
             loss = sentence_loss if loss is None else loss + sentence_loss
         return BertForPreTrainingOutput(
             loss=loss,

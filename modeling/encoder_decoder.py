@@ -14,7 +14,6 @@ from transformers.modeling_outputs import (
     Seq2SeqModelOutput,
     Seq2SeqQuestionAnsweringModelOutput,
     Seq2SeqSequenceClassifierOutput,
-    TokenClassifierOutput,
 )
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
@@ -34,15 +33,17 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
     """What all encoder-decoder classes are: tied embeddings, and two sides to find."""
 
     config: TriviumEncoderDecoderConfig
-    # Which part is tied to which is for the configuration to say: two flags, where transformers' own tying knows one.
-    _sharing = {}
     _can_record_outputs = None
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         """Targets and sources of the tied weights, as `share_embeddings` and `tie_word_embeddings` say."""
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
-        return {target: source for target, (source, flag) in self._sharing.items() if getattr(self.config, flag)}
+        return self._embedding_ties()
+
+    def _embedding_ties(self) -> dict[str, str]:
+        """This class's own ties; two flags decide, where the tying of transformers knows one."""
+        return {}
 
     def get_encoder(self, modality: str | None = None) -> TriviumEncoderModel:
         """The encoder."""
@@ -72,14 +73,16 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
 class TriviumEncoderDecoderModel(TriviumEncoderDecoderPreTrainedModel):
     """Both stacks without a head."""
 
-    _sharing = {"decoder.embed_tokens.weight": ("encoder.embed_tokens.weight", "share_embeddings")}
-    _tied_weights_keys = {target: source for target, (source, _) in _sharing.items()}
+    _tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
 
     def __init__(self, config: TriviumEncoderDecoderConfig):
         super().__init__(config)
         self.encoder = TriviumEncoderModel(config.encoder, add_pooling_layer=False)
         self.decoder = TriviumDecoderModel(config.decoder)
         self.post_init()
+
+    def _embedding_ties(self) -> dict[str, str]:
+        return dict(self._tied_weights_keys) if self.config.share_embeddings else {}
 
     @merge_with_config_defaults
     @can_return_tuple
@@ -153,8 +156,7 @@ class TriviumEncoderDecoderForConditionalGeneration(
 ):
     """Turns one text into another."""
 
-    _sharing = {"lm_head.weight": ("model.decoder.embed_tokens.weight", "tie_word_embeddings")}
-    _tied_weights_keys = {target: source for target, (source, _) in _sharing.items()}
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
     _fsdp_plan = {"lm_head": "keep_full_weight"}
 
@@ -165,6 +167,13 @@ class TriviumEncoderDecoderForConditionalGeneration(
         # Labels are not shifted; under the name of this class transformers would take the loss that shifts them.
         self.loss_type = "ForMaskedLM"
         self.post_init()
+
+    def _embedding_ties(self) -> dict[str, str]:
+        if not self.config.tie_word_embeddings:
+            return {}
+        # A weight that is itself a target cannot be a source.
+        side = "encoder" if self.config.share_embeddings else "decoder"
+        return {"lm_head.weight": f"model.{side}.embed_tokens.weight"}
 
     @can_return_tuple
     def forward(
@@ -368,7 +377,7 @@ class TriviumEncoderDecoderForTokenClassification(TriviumEncoderDecoderReader):
         use_cache: bool | None = None,
         num_items_in_batch: Items = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> TokenClassifierOutput:
+    ) -> Seq2SeqSequenceClassifierOutput:
         """Arguments of [`TriviumEncoderDecoderModel`]; labels (B, T) -> logits (B, T, C)."""
         outputs, *_ = self.read(
             input_ids,
@@ -386,12 +395,7 @@ class TriviumEncoderDecoderForTokenClassification(TriviumEncoderDecoderReader):
         logits, loss = self.score(self.dropout(outputs.last_hidden_state)), None
         if labels is not None:
             loss = cross_entropy(logits.flatten(0, 1), labels.flatten().to(logits.device), num_items_in_batch)
-        return TokenClassifierOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=outputs.decoder_hidden_states,
-            attentions=outputs.decoder_attentions,
-        )
+        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **_states(outputs))
 
 
 class TriviumEncoderDecoderForQuestionAnswering(TriviumEncoderDecoderReader):

@@ -40,11 +40,20 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch
     return divide(total, (labels != IGNORE).sum(), num_items_in_batch)
 
 
-def shift_next(labels: torch.Tensor, documents: Documents | None) -> torch.Tensor:
-    """What each position of a causal model predicts: the next label of its document. (B, T) -> (B, T)."""
+def shift_next(
+    labels: torch.Tensor, documents: Documents | None, attention_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """What each position of a causal model predicts: the next label of its document. (B, T) -> (B, T).
+
+    Padding predicts nothing, so that a text padded on the left has the loss of the same text padded on the right.
+    """
     if documents is not None:
         labels = labels.masked_fill(documents.starts, IGNORE)
-    return F.pad(labels, (0, 1), value=IGNORE)[..., 1:]
+    shifted = F.pad(labels, (0, 1), value=IGNORE)[..., 1:]
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+        padding = attention_mask[:, -labels.shape[1] :].to(labels.device) == 0
+        shifted = shifted.masked_fill(padding, IGNORE)
+    return shifted
 
 
 def language_modeling_loss(
@@ -199,9 +208,13 @@ def question_answering_loss(
 
 
 def next_sentence_loss(
-    logits: torch.Tensor, labels: torch.Tensor, token_labels: torch.Tensor | None, num_items_in_batch: Items
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    token_labels: torch.Tensor | None,
+    documents: Documents | None,
+    num_items_in_batch: Items,
 ) -> torch.Tensor:
-    """BERT's next-sentence loss: logits (B, 2), labels (B,) -> scalar.
+    """BERT's next-sentence loss: logits (N, 2), labels (N,) and labels of the tokens (B, T) -> scalar.
 
     `num_items_in_batch` counts masked tokens, not sentence pairs. Where it is given each pair weighs as many items
     as it has masked tokens, so that the sum over micro-batches does not depend on how they were cut; without it the
@@ -210,6 +223,10 @@ def next_sentence_loss(
     labels = labels.reshape(-1).to(logits.device)
     if num_items_in_batch is None or token_labels is None:
         return cross_entropy(logits, labels)
-    weights = (token_labels != IGNORE).sum(-1).to(logits.device)
+    masked = (token_labels != IGNORE).to(logits.device, logits.dtype)
+    if documents is None:
+        weights = masked.sum(-1)
+    else:
+        weights = masked.new_zeros(len(labels)).index_add(0, documents.ids.flatten(), masked.flatten())
     losses = F.cross_entropy(widen(logits), labels, ignore_index=IGNORE, reduction="none")
     return divide((losses * weights).sum(), 1, num_items_in_batch)
