@@ -223,7 +223,7 @@ def next_sentence_loss(
     labels = labels.reshape(-1).to(logits.device)
     if num_items_in_batch is None or token_labels is None:
         return cross_entropy(logits, labels)
-    masked = (token_labels != IGNORE).to(logits.device, logits.dtype)
+    masked = (token_labels != IGNORE).to(logits.device).float()
     if documents is None:
         weights = masked.sum(-1)
     else:
