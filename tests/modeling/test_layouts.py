@@ -1,0 +1,72 @@
+"""Flattened == padded, on either side == one text at a time: for every family, head, variant and backend."""
+
+import pytest
+import torch
+
+from tests.families import (
+    CASES,
+    TOLERANCE,
+    case_name,
+    distance,
+    draw_texts,
+    flattened,
+    make_model,
+    padded,
+    per_text,
+    run_one_by_one,
+)
+from trivium.configuration import InputError
+
+BACKENDS = [
+    ("default", torch.float32),
+    ("sdpa", torch.float32),
+    ("eager", torch.float64),
+    ("trivium_varlen", torch.float64),
+]
+
+
+def set_backend(model, backend: str) -> None:
+    if backend == "default":
+        return
+    caps = model.config.get_text_config(decoder=True).attn_logit_softcapping is not None
+    if caps and backend in ("sdpa", "trivium_varlen"):
+        with pytest.raises(InputError, match="attn_logit_softcapping"):
+            model.set_attn_implementation(backend)
+        return
+    model.set_attn_implementation(backend)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("backend", "dtype"), BACKENDS, ids=str)
+@pytest.mark.parametrize(("head", "variant"), CASES, ids=case_name)
+def test_every_layout_gives_what_each_text_gives_alone(head, variant, backend, dtype):
+    model = make_model(head, variant, dtype)
+    set_backend(model, backend)
+    texts = draw_texts(head, model.config)
+    alone = run_one_by_one(model, head, texts)
+    layouts = {
+        "right": padded(texts, "right"),
+        "left": padded(texts, "left", pad_token=5),
+        "flat": flattened(texts),
+    }
+    found = {name: per_text(head, model(**batch), texts, name) for name, batch in layouts.items()}
+    found = {name: distance(outputs, alone) for name, outputs in found.items()}
+    assert max(found.values()) < TOLERANCE[dtype], found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("head", "variant"), CASES, ids=case_name)
+def test_texts_would_be_told_apart_from_a_leak(head, variant):
+    """The test above can fail: without its documents the flattened batch says something else."""
+    model = make_model(head, variant)
+    texts = draw_texts(head, model.config)
+    if head.task == "sequence":
+        batch = padded(texts)
+        batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
+        layout = "right"
+    else:
+        batch = {name: value for name, value in flattened(texts).items() if not name.endswith("position_ids")}
+        layout = "flat"
+    if head.task == "pretraining" or "pooler" in variant:
+        pytest.skip("one row has one pooled vector")
+    assert distance(per_text(head, model(**batch), texts, layout), run_one_by_one(model, head, texts)) > 1e-2
