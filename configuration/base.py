@@ -24,6 +24,13 @@ INHERITED_ARGUMENTS = frozenset(
 )
 
 
+def only_known(cls, fields: dict[str, Any]) -> dict[str, Any]:
+    """What of `fields` the constructor of `cls` takes: a saved configuration can always be loaded again."""
+    known = cls.known_arguments()
+    private = ("_name_or_path", "_commit_hash")
+    return {name: value for name, value in fields.items() if name in known or name in private}
+
+
 def trivium_config(cls):
     """Class decorator: a `strict` configuration whose every refusal is one `InputError` with one sentence.
 
@@ -227,7 +234,5 @@ class TriviumConfig(PreTrainedConfig):
         PreTrainedConfig._attn_implementation.fset(self, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a dictionary that `from_dict` takes back; how attention is computed is not among them."""
-        output = super().to_dict()
-        output.pop("_attn_implementation_chosen", None)
-        return output
+        """The fields as a dictionary that `from_dict` takes back; attributes that are no fields stay out of it."""
+        return only_known(type(self), super().to_dict())

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from transformers.configuration_utils import PreTrainedConfig
 
-from .base import INHERITED_ARGUMENTS, TriviumConfig, trivium_config
+from .base import INHERITED_ARGUMENTS, TriviumConfig, only_known, trivium_config
 from .errors import InputError
 
 
@@ -98,6 +98,10 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
     def known_arguments(cls) -> frozenset[str]:
         """Every name that the constructor accepts, those that go to both sides included."""
         return frozenset(cls.__dataclass_fields__) | INHERITED_ARGUMENTS | STACK_FIELDS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a dictionary that `from_dict` takes back; attributes that are no fields stay out of it."""
+        return only_known(type(self), super().to_dict())
 
     def validate_architecture(self):
         """Refuses two sides that do not fit each other (part of `strict`)."""
