@@ -41,7 +41,7 @@ def token_byte_lengths(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     backend = _backend(tokenizer)
     vocabulary = backend.get_vocab()
     added = backend.get_added_tokens_decoder()
-    special = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+    special = {index for index, token in added.items() if token.special}
     plain = {token: index for token, index in vocabulary.items() if index not in special}
     decoder = repr(backend.decoder)
     alphabet = set(pre_tokenizers.ByteLevel.alphabet()) if "ByteLevel" in decoder else set()
@@ -66,7 +66,7 @@ def _decoded_lengths(backend: Tokenizer, indices: list[int], plain: dict[str, in
     """Bytes that each id adds between two other tokens: the decoder knows its own marks for spaces and joins."""
     if not indices:
         return []
-    anchor = next((index for token, index in plain.items() if token.isalnum()), indices[0])
+    anchor = min((index for token, index in plain.items() if token.isalnum()), default=indices[0])
     contexts = [[anchor, anchor], *([anchor, index, anchor] for index in indices)]
     empty, *filled = (len(text.encode()) for text in backend.decode_batch(contexts, skip_special_tokens=False))
     return [length - empty for length in filled]
