@@ -47,7 +47,7 @@ def usage() -> str:
             *lines,
             "",
             "trivium VERB --help says what a verb takes. For example:",
-            "  trivium pretrain --config training/recipes/encoder-tiny.yaml --output_dir out/encoder",
+            "  trivium pretrain --config encoder-tiny --output_dir out/encoder",
         ]
     )
 
