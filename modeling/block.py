@@ -56,6 +56,7 @@ class TriviumBlock(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        position_bias: torch.Tensor | None = None,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         past_key_values: Cache | None = None,
         cross_attention: dict | None = None,
@@ -64,14 +65,17 @@ class TriviumBlock(GradientCheckpointingLayer):
         """(B, T, hidden) -> (B, T, hidden).
 
         `encoder_hidden_states` (B, S, width) are what the cross-attention reads, if there is one, and `cross_attention`
-        its mask and backend arguments; the other arguments are those of [`TriviumAttention`].
+        its mask and backend arguments; `position_bias` is that of the self-attention on a flattened batch. The other
+        arguments are those of [`TriviumAttention`].
         """
         x = hidden_states
+        bias = {} if position_bias is None else {"position_bias": position_bias}
         out, _ = self.self_attn(
             self.self_attn_residual.before(x),
             attention_mask=attention_mask,
             position_embeddings=position_embeddings,
             past_key_values=past_key_values,
+            **bias,
             **kwargs,
         )
         x = self.self_attn_residual(x, out)

@@ -93,12 +93,7 @@ def cross_attention_arguments(
     """The keyword arguments of the cross-attention; document i of the decoder sees document i of the encoder."""
     backend = choose_backend(config, queries, training)
     if queries is not None and (backend or config._attn_implementation) == varlen.NAME:
-        return {
-            "attention_mask": None,
-            "attention_backend": backend,
-            "documents": (queries, keys),
-            "position_bias": None,
-        }
+        return {"attention_mask": None, "attention_backend": backend, "documents": (queries, keys)}
     if queries is not None and "flash" in config._attn_implementation:
         return {"attention_mask": None} | _flash_lengths(queries, keys)
     overlay = {}

@@ -136,12 +136,16 @@ class TriviumStack(TriviumPreTrainedModel):
                 cos_sin = turned[kind if kind in turned else "shared"]
                 layer_arguments[kind] = layer_arguments[kind] | {"position_embeddings": cos_sin}
         for layer, kind in zip(self.layers, self.config.layer_types, strict=False):
+            arguments = dict(layer_arguments[kind])
             x = layer(
                 x,
+                # What may carry a gradient goes by position: reentrant checkpoints follow nothing else.
                 encoder_hidden_states,
+                arguments.pop("attention_mask"),
+                arguments.pop("position_bias", None),
                 past_key_values=past_key_values,
                 cross_attention=cross_attention,
-                **layer_arguments[kind],
+                **arguments,
                 **kwargs,
             )
         return self.norm(x)
