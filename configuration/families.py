@@ -67,7 +67,7 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
 
     model_type = "trivium_encoder_decoder"
     keys_to_ignore_at_inference = ["past_key_values"]
-    sub_configs_defaults = {"encoder": TriviumEncoderConfig, "decoder": TriviumDecoderConfig}
+    sub_configs = {"encoder": TriviumEncoderConfig, "decoder": TriviumDecoderConfig}
 
     encoder: TriviumEncoderConfig | dict[str, Any] | None = None
     decoder: TriviumDecoderConfig | dict[str, Any] | None = None

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens a row, N texts (rows, or documents of a flattened batch
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
-from transformers.modeling_utils import slice_logits_to_keep
 
 from ..configuration.base import TriviumConfig
 from ..configuration.errors import InputError
@@ -75,8 +74,22 @@ class TriviumLanguageModelingHead:
             return_logits = labels is None or not self.training
         if not return_logits:
             return loss, None
-        hidden = slice_logits_to_keep(hidden, logits_to_keep)
+        hidden = keep_positions(hidden, logits_to_keep)
         return loss, self.shape_logits(self.lm_head(self.transform(hidden)))
+
+
+def keep_positions(hidden: torch.Tensor, positions: int | torch.Tensor) -> torch.Tensor:
+    """The states (B, T, D) at some positions: the last so many (0 = all), or those that a tensor names.
+
+    A tensor holds indices, (K,) for all rows or (B, K), or is a boolean mask (B, T), which gives (kept, D).
+    """
+    if isinstance(positions, int):
+        return hidden[:, slice(-positions, None)]
+    if positions.ndim == 1:
+        return hidden[:, positions]
+    if positions.dtype == torch.bool:
+        return hidden[positions]
+    return hidden.take_along_dim(positions.unsqueeze(-1), dim=1)
 
 
 def documents_of(
