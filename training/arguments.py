@@ -21,8 +21,26 @@ def _field(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
-@dataclasses.dataclass
-class PretrainArguments:
+@dataclasses.dataclass(kw_only=True)
+class DataArguments:
+    """Which text to read, as [`load_texts`] takes it."""
+
+    _argument_group_name = "data"
+
+    data: list[str] = dataclasses.field(
+        metadata={
+            "help": "a Hub dataset, files (.txt .jsonl .json .csv .parquet; globs too), or python-docs: Python's own "
+            "documentation, which is on every machine"
+        }
+    )
+    text_column: str = _field("text", "column that holds the text")
+    data_config: str | None = _field(None, "configuration of the Hub dataset")
+    data_split: str = _field("train", "split of the Hub dataset to train on")
+    held_out_fraction: float = _field(0.02, "share of the documents to measure on, where there is no validation split")
+
+
+@dataclasses.dataclass(kw_only=True)
+class PretrainArguments(DataArguments):
     """What to pretrain, on which text; how to train is in [`PretrainTrainingArguments`].
 
     Raises:
@@ -34,16 +52,6 @@ class PretrainArguments:
     family: Literal["encoder", "decoder", "encoder-decoder"] = dataclasses.field(
         metadata={"help": "encoder (BERT-like), decoder (GPT-like) or encoder-decoder (T5-like)"}
     )
-    data: list[str] = dataclasses.field(
-        metadata={
-            "help": "a Hub dataset, files (.txt .jsonl .json .csv .parquet; globs too), or python-docs: Python's own "
-            "documentation, which is on every machine"
-        }
-    )
-    text_column: str = _field("text", "column that holds the text")
-    data_config: str | None = _field(None, "configuration of the Hub dataset")
-    data_split: str = _field("train", "split of the Hub dataset to train on")
-    held_out_fraction: float = _field(0.02, "share of the documents to measure on, where there is no validation split")
     max_held_out_blocks: int | None = _field(512, "measure on at most so many blocks of max_length tokens")
 
     objective: Literal["causal", "masked", "span-corruption"] | None = _field(
@@ -88,11 +96,12 @@ class PretrainTrainingArguments(TrainingArguments):
     lr_scheduler_type: str = _field("cosine", "how the learning rate falls: cosine, linear, warmup_stable_decay, ...")
     warmup_steps: float = _field(0.05, "steps of linear warmup; below 1, a share of all steps")
     weight_decay: float = _field(0.1, "of everything but norms, biases and embeddings")
+    muon: bool = _field(False, "train the matrices inside the blocks with Muon, the rest with AdamW")
     adam_beta2: float = _field(0.95, "beta2 of AdamW")
     logging_steps: float = _field(50, "log every so many steps; below 1, a share of all steps")
     save_total_limit: int | None = _field(2, "how many of the checkpoints in between to keep")
     eval_on_start: bool = _field(True, "measure the held-out loss before training too")
-    include_num_input_tokens_seen: str | bool = _field("all", "count the tokens read: all, or no")
+    include_num_input_tokens_seen: str = _field("all", "count the tokens read: all, or no")
     disable_tqdm: bool | None = _field(False, "no progress bars")
     remove_unused_columns: bool = _field(False, "drop what the model does not take before the collator can use it")
 

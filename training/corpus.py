@@ -10,6 +10,7 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from ..configuration.errors import InputError
@@ -32,7 +33,7 @@ def python_docs() -> Iterator[dict[str, str]]:
     """
     seen: set[str] = set()
     count = 0
-    for name, sections in [*_topics(), *_modules()]:
+    for name, sections in chain(_topics(), _modules()):
         unseen = ((heading, _without_repeats(body, seen)) for heading, body in sections)
         text = "\n\n".join(heading + body for heading, body in unseen if body)
         if len(text) >= MIN_DOCUMENT_CHARACTERS:
@@ -49,7 +50,7 @@ def _topics() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         return
     # Long topics quote short ones ("compound" has all of "for"), so the short ones come first and stay whole.
     for name in sorted(topics, key=lambda name: (len(topics[name]), name)):
-        yield name, [("", topics[name].strip())]
+        yield f"help({name!r})", [("", topics[name].strip())]
 
 
 def _modules() -> Iterator[tuple[str, list[tuple[str, str]]]]:

@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 
 from ..configuration.errors import InputError
+from .arguments import DataArguments
 from .corpus import python_docs
 
 EMBEDDED_CORPUS = "python-docs"
@@ -63,6 +64,17 @@ def load_texts(
         parts = [_text_only(part, text_column, sources[0]) for part in parts]
         return Texts(*parts) if len(parts) == 2 else split_held_out(parts[0], held_out_fraction)
     return split_held_out(_load_files(sources, text_column), held_out_fraction)
+
+
+def read_texts(args: DataArguments) -> Texts:
+    """[`load_texts`] with the arguments of a verb."""
+    return load_texts(
+        args.data,
+        text_column=args.text_column,
+        data_config=args.data_config,
+        data_split=args.data_split,
+        held_out_fraction=args.held_out_fraction,
+    )
 
 
 def split_held_out(documents: datasets.Dataset, fraction: float) -> Texts:

@@ -1,8 +1,8 @@
 """Held-out loss, weighted by tokens, in units that compare across tokenizers.
 
 A loss per token falls when tokens get shorter; bits per byte of the predicted text do not. Summed are the loss over all
-predicted tokens and how often each token was a target; everything else follows from these two, whatever the batch size
-or the number of processes.
+predicted tokens that stand for text and how often each was a target; everything else follows from these two, whatever
+the batch size or the number of processes.
 """
 
 import math
@@ -10,6 +10,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+
+from .batches import IGNORED
+
+
+def only_text(labels: torch.Tensor, byte_lengths: torch.Tensor) -> torch.Tensor:
+    """The labels without those that stand for no text (ends, sentinels, ...): they have no bytes to divide by."""
+    no_text = byte_lengths[labels.clamp(min=0)] == 0
+    return labels.masked_fill(no_text, IGNORED)
 
 
 class HeldOutLoss:
@@ -37,11 +45,7 @@ class HeldOutLoss:
         self.counts = sum_over_processes(self.counts)
 
     def metrics(self) -> dict[str, float]:
-        """The results: `loss` in nats per token, `perplexity`, `bits_per_byte`, and how much was predicted.
-
-        The numerator of `bits_per_byte` is the loss of all predicted tokens, special ones included: an end of sequence
-        or a sentinel stands for no text but must be told too.
-        """
+        """The results: `loss` in nats per token, `perplexity`, `bits_per_byte`, and how much was predicted."""
         counts = self.counts.cpu().numpy()
         tokens, predicted_bytes = int(counts.sum()), int(counts @ self.byte_lengths)
         nats = self.nats.item()
@@ -58,11 +62,9 @@ class HeldOutLoss:
         """Bits per byte, on exactly the same targets, of a model that knows only how often each token is.
 
         Args:
-            training_counts: occurrences of each token in the training text; one is added to each. Special tokens (those
-                without bytes) cost this baseline nothing, which can only make it look better than it is.
+            training_counts: occurrences of each token in the training text; one is added to each.
         """
         counts = self.counts.cpu().numpy()
-        text = self.byte_lengths > 0
-        smoothed = (training_counts + 1) * text
-        bits = -np.log2(smoothed[text] / smoothed.sum())
-        return float(counts[text] @ bits / (counts[text] @ self.byte_lengths[text]))
+        smoothed = (training_counts + 1) * (self.byte_lengths > 0)
+        bits = -np.log2(smoothed / smoothed.sum(), where=smoothed > 0, out=np.zeros(len(smoothed)))
+        return float(counts @ bits / (counts @ self.byte_lengths))

@@ -4,6 +4,7 @@ The documents' tokens lie one after the other in the (memory-mapped) Arrow table
 from `i * length` to `(i + 1) * length` of that stream. Nothing is copied or written, whatever the block length.
 """
 
+import json
 from typing import Any
 
 import datasets
@@ -11,6 +12,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ..configuration.errors import InputError
+
+USED = ("truncation", "padding")  # how a tokenizer was last called
 
 
 def tokenize_documents(
@@ -40,10 +43,9 @@ def tokenize_documents(
             rows = [row if row and row[-1] == eos else [*row, eos] for row in rows]
         return {"input_ids": rows}
 
-    # `datasets` would hash the tokenizer as pickled, which changes once it has been used; its text does not.
-    fingerprint = datasets.fingerprint.Hasher.hash(
-        (documents._fingerprint, tokenizer.backend_tokenizer.to_str(), special_tokens, append_eos)
-    )
+    # `datasets` would hash the tokenizer as pickled, which changes once it has been used, and so do these two fields.
+    state = {name: part for name, part in json.loads(tokenizer.backend_tokenizer.to_str()).items() if name not in USED}
+    fingerprint = datasets.fingerprint.Hasher.hash((documents._fingerprint, state, special_tokens, append_eos))
     return documents.map(
         tokenize, batched=True, remove_columns="text", features=features, new_fingerprint=fingerprint, desc="Tokenizing"
     )

@@ -31,7 +31,7 @@ from ..modeling import (
 from ..tokenization import special_token_ids, token_byte_lengths, train_tokenizer
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import TRAINER_STATE, check_output_dir, checkpoint_to_resume, replacing
-from .data import Texts, load_texts
+from .data import Texts, read_texts
 from .objectives import Objective, choose_objective
 from .packing import PackedDataset, tokenize_documents
 from .trainer import PretrainTrainer
@@ -86,13 +86,7 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     config = load_config(args, config_class) if args.model_name_or_path else None
 
     with training_args.main_process_first(desc="loading the data"):
-        texts = load_texts(
-            args.data,
-            text_column=args.text_column,
-            data_config=args.data_config,
-            data_split=args.data_split,
-            held_out_fraction=args.held_out_fraction,
-        )
+        texts = read_texts(args)
     tokenizer = choose_tokenizer(args, training_args, texts, resumed)
     collator = objective.collator(tokenizer, args, training_args.seed)
     config = config or new_config(args, config_class, tokenizer)

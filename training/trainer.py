@@ -14,17 +14,20 @@ from transformers import Trainer
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
+from ..configuration.errors import InputError
 from .batches import IGNORED
-from .evaluation import HeldOutLoss
+from .evaluation import HeldOutLoss, only_text
+from .optimizer import MuonAdamW
 from .randomness import EpochCallback
 
 
 class PretrainTrainer(Trainer):
     """Beside what `Trainer` takes, `byte_lengths`: the bytes of text that each token id stands for.
 
-    - `evaluate` weighs tokens, not batches, and reports bits per byte, perplexity and what they were measured on. The
-      last evaluation's sums stay in `held_out`, the time of all in `evaluation_seconds`. No logits are computed where
-      the model can do without them.
+    - `evaluate` weighs tokens, not batches, counts those that stand for text, and reports loss, perplexity and bits per
+      byte. The last evaluation's sums stay in `held_out`, the time of all in `evaluation_seconds`. No logits are
+      computed where the model can do without them.
+    - `args.muon` trains the matrices with Muon; see [`MuonAdamW`].
     - The saved config keeps the model's own `use_cache`, which `Trainer` sets to its own.
     - A checkpoint whose save fails half-way is removed.
     """
@@ -37,6 +40,20 @@ class PretrainTrainer(Trainer):
         self.held_out: HeldOutLoss | None = None
         self.evaluation_seconds = 0.0
         self.add_callback(EpochCallback)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """`Trainer`'s own optimizer, or Muon with AdamW; raises `InputError` where Muon would see parts of matrices."""
+        if self.optimizer is None and getattr(self.args, "muon", False):
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise InputError("muon needs whole matrices, which FSDP and DeepSpeed take apart: leave it out there.")
+            self.optimizer = MuonAdamW(
+                self.model if model is None else model,
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+                weight_decay=self.args.weight_decay,
+            )
+        return super().create_optimizer(model)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """The share of this process, without the repeated examples that make shares equal in `accelerate`'s loaders."""
@@ -74,10 +91,12 @@ class PretrainTrainer(Trainer):
         shifted = LOSS_MAPPING.get(bare.loss_type) is ForCausalLMLoss and not bare.config.is_encoder_decoder
         own = len(range(self.args.process_index, len(dataloader.dataset), self.args.world_size))
         held_out = HeldOutLoss(self.byte_lengths, self.args.device)
+        byte_lengths = torch.tensor(self.byte_lengths, device=self.args.device)
         self.callback_handler.eval_dataloader = dataloader
         model.eval()
         for number, batch in enumerate(dataloader):
             batch = self._prepare_inputs(batch)
+            batch["labels"] = only_text(batch["labels"], byte_lengths)
             with self.compute_loss_context_manager():
                 loss = model(**batch, **without_logits).loss
             if number * self.args.per_device_eval_batch_size < own:
