@@ -10,7 +10,7 @@ from transformers.activations import ACT2FN
 from ..configuration.base import TriviumConfig
 from ..configuration.errors import InputError
 from .documents import Documents, find_documents
-from .losses import Items, language_modeling_loss
+from .losses import Items, cross_entropy, language_modeling_loss
 from .normalization import make_norm
 
 
@@ -68,14 +68,19 @@ class TriviumLanguageModelingHead:
         """Loss and logits from hidden states (B, T, D) and labels aligned with them (B, T).
 
         Logits (B, T or fewer, V) are left out where nobody reads them: in training with labels, unless `return_logits`.
+        Where they are all there, the loss is made from them.
         """
-        loss = None if labels is None else language_modeling_loss(hidden, labels, self, num_items_in_batch)
         if return_logits is None:
             return_logits = labels is None or not self.training
-        if not return_logits:
-            return loss, None
-        hidden = keep_positions(hidden, logits_to_keep)
-        return loss, self.shape_logits(self.lm_head(self.transform(hidden)))
+        logits = None
+        if return_logits:
+            logits = self.shape_logits(self.lm_head(self.transform(keep_positions(hidden, logits_to_keep))))
+        if labels is None:
+            return None, logits
+        if logits is not None and logits.shape[:-1] == labels.shape:
+            flat_labels = labels.flatten().to(logits.device)
+            return cross_entropy(logits.flatten(0, 1), flat_labels, num_items_in_batch), logits
+        return language_modeling_loss(hidden, labels, self, num_items_in_batch), logits
 
 
 def keep_positions(hidden: torch.Tensor, positions: int | torch.Tensor) -> torch.Tensor:
