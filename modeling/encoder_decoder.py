@@ -4,6 +4,8 @@ Shapes: B rows, S source tokens a row, T target tokens a row, N texts (rows, or 
 hidden size, V vocabulary, C classes.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache, StaticCache
@@ -63,6 +65,15 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
         if self.config.share_embeddings:
             self.get_decoder().embed_tokens = value
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Module:
+        """As in transformers, for both sides: the vocabulary is one even where the embeddings are two."""
+        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        if not self.config.share_embeddings:
+            self.get_decoder().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+            self.tie_weights()
+        self.config.vocab_size = self.get_input_embeddings().num_embeddings
+        return embeddings
+
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """What the decoder reads to predict `labels` (B, T): the same one step later (seq2seq collators ask)."""
         starts = torch.zeros_like(labels, dtype=torch.bool)
@@ -77,6 +88,9 @@ class TriviumEncoderDecoderModel(TriviumEncoderDecoderPreTrainedModel):
 
     def __init__(self, config: TriviumEncoderDecoderConfig):
         super().__init__(config)
+        if config.share_embeddings:
+            # Tools that change the vocabulary write the decoder's size only (`get_text_config().vocab_size`).
+            config.vocab_size = config.decoder.vocab_size
         self.encoder = TriviumEncoderModel(config.encoder, add_pooling_layer=False)
         self.decoder = TriviumDecoderModel(config.decoder)
         self.post_init()
