@@ -45,8 +45,8 @@ def check_attention(config, implementation: str | None) -> None:
         )
     if config.attn_logit_softcapping is not None and implementation in ("sdpa", "trivium_varlen"):
         raise InputError(
-            f"attn_implementation='{implementation}' cannot cap the scores of a padded batch, which attn_logit_softcapping "
-            "asks for: use 'eager' (the default then), 'flex_attention' or a flash kernel, or set "
+            f"attn_implementation='{implementation}' cannot cap the scores of a padded batch as attn_logit_softcapping "
+            "asks: use 'eager' (the default then), 'flex_attention' or a flash kernel, or set "
             "attn_logit_softcapping=None."
         )
 

@@ -17,6 +17,9 @@ class TriviumResidual(nn.Module):
     pre-norm has `before` (GPT-2), post-norm `outer` (Vaswani et al., 2017), sandwich `before` and `after` (Gemma 2).
     """
 
+    before: nn.Module
+    after: nn.Module
+    outer: nn.Module
     PLACES = {"pre": ("before",), "post": ("outer",), "sandwich": ("before", "after")}
 
     def __init__(self, config: TriviumConfig):

@@ -7,6 +7,7 @@ document to another: not through attention, not through pooling, not through a l
 Shapes: B rows (usually 1), T tokens a row, N documents in the whole batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,7 +63,7 @@ class Documents:
 
 
 def find_documents(
-    shape: tuple[int, int],
+    shape: Sequence[int],
     position_ids: torch.Tensor | None,
     attention_mask: torch.Tensor | dict | None = None,
     past_key_values: Cache | None = None,

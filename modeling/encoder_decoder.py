@@ -25,6 +25,7 @@ from ..configuration.errors import InputError
 from ..configuration.families import TriviumEncoderDecoderConfig
 from .decoder import TriviumDecoderModel
 from .documents import Documents, find_documents, first_tokens, shift_right
+from .embeddings import TriviumTokenEmbedding
 from .encoder import TriviumEncoderModel
 from .heads import TriviumLanguageModelingHead, documents_of, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss
@@ -59,7 +60,7 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
         """The encoder's embedding."""
         return self.get_encoder().embed_tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: TriviumTokenEmbedding) -> None:
         """Replaces the encoder's embedding, and the decoder's if they are shared."""
         self.get_encoder().embed_tokens = value
         if self.config.share_embeddings:
@@ -71,7 +72,7 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
         if not self.config.share_embeddings:
             self.get_decoder().resize_token_embeddings(new_num_tokens, *args, **kwargs)
             self.tie_weights()
-        self.config.vocab_size = self.get_input_embeddings().num_embeddings
+        self.config.vocab_size = self.get_encoder().embed_tokens.num_embeddings
         return embeddings
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:

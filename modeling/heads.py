@@ -3,6 +3,8 @@
 Shapes: B rows, T tokens a row, N texts (rows, or documents of a flattened batch), D hidden size, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
@@ -42,6 +44,9 @@ class TriviumHeadTransform(nn.Module):
 
 class TriviumLanguageModelingHead:
     """Mixin of the models that write tokens: `transform`, `lm_head`, and a loss that does not need all logits."""
+
+    config: Any
+    training: bool
 
     def build_lm_head(self, config: TriviumConfig) -> None:
         """Adds the modules; `config` is that of the stack whose states they read."""

@@ -192,7 +192,7 @@ def question_answering_loss(
         start_positions, end_positions: (B,), or (N,) counted from each document's start in a flattened batch; those
             outside the text are ignored.
     """
-    total, count = 0.0, 0
+    total, count = start_logits.new_zeros(()), start_logits.new_zeros(())
     for logits, positions in ((start_logits, start_positions), (end_logits, end_positions)):
         logits = widen(logits)
         if documents is not None:

@@ -24,6 +24,7 @@ class TriviumRotaryEmbedding(nn.Module):
 
     def __init__(self, config: TriviumConfig):
         super().__init__()
+        self.inv_freq: torch.Tensor
         self.config = config
         self.rope_type = config.rope_parameters["rope_type"]
         self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings

@@ -9,6 +9,7 @@ Shapes: B rows, T tokens a row, H query heads, G key-value heads, D head width, 
 
 import inspect
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,6 +21,15 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from .documents import Documents
 
 NAME = "trivium_varlen"
+
+
+class Rule(NamedTuple):
+    """How a layer scores: the factor on the products, whether and how far a token sees, and the cap."""
+
+    scaling: float
+    causal: bool
+    window: int | None = None
+    softcap: float | None = None
 
 
 def varlen_attention_forward(
@@ -50,18 +60,17 @@ def varlen_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, softcap=softcap, **kwargs
         )
     batch, heads, length, width = query.shape
-    flat = [x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[-1]) for x in (query, key, value)]
-    window = module.sliding_window
+    q, k, v = (x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[-1]) for x in (query, key, value))
+    rule = Rule(float(scaling), module.is_causal, module.sliding_window, softcap)
     queries, keys = documents
     plain = softcap is None and position_bias is None and not dropout
     if plain and _has_varlen_kernel(query):
-        out = _flash_varlen(*flat, queries, keys, scaling, module.is_causal, window)
+        out = _flash_varlen(q, k, v, queries, keys, rule)
     elif torch.compiler.is_compiling():
-        options = (float(scaling), module.is_causal, window or 0, float(softcap or 0.0))
-        out = attend_documents(*flat, queries.ids, keys.ids, position_bias, *options)
+        window, cap = rule.window or 0, float(rule.softcap or 0.0)
+        out = attend_documents(q, k, v, queries.ids, keys.ids, position_bias, rule.scaling, rule.causal, window, cap)
     else:
-        lengths = (queries.lengths, keys.lengths)
-        out = _attend_each(*flat, *lengths, position_bias, scaling, module.is_causal, window, softcap, dropout)
+        out = _attend_each(q, k, v, queries.lengths, keys.lengths, position_bias, rule, dropout)
     return out.view(batch, length, heads, width), None
 
 
@@ -70,7 +79,7 @@ def can_compile(config, training: bool) -> bool:
     return not (training and config.attention_dropout)
 
 
-def _attend_each(query, key, value, query_lengths, key_lengths, bias, scaling, causal, window, softcap, dropout=0.0):
+def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):
     """Attention within each document: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D).
 
     `split` and `cat`, not slices: the gradient of a slice is a tensor of zeros as large as the batch.
@@ -83,32 +92,33 @@ def _attend_each(query, key, value, query_lengths, key_lengths, bias, scaling, c
     outs = []
     for group in groups:
         q, k, v = (x.transpose(1, 2) for x in group)
-        outs.append(_attend(q, k, v, bias, scaling, causal, window, softcap, dropout).transpose(1, 2).flatten(0, 1))
+        outs.append(_attend(q, k, v, bias, rule, dropout).transpose(1, 2).flatten(0, 1))
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def _attend(q, k, v, bias, scaling, causal, window, softcap, dropout):
+def _attend(q, k, v, bias, rule, dropout):
     """One document, or several of one length: q (N, H, Lq, D), k and v (N, G, Lk, D) -> (N, H, Lq, D)."""
     rows, columns = q.shape[2], k.shape[2]
-    mask = _visible(rows, columns, causal, window, q.device, explicit=bias is not None or softcap is not None)
+    mask = _visible(rows, columns, rule, q.device, explicit=bias is not None or rule.softcap is not None)
     if bias is not None:
         bias = bias[..., :rows, :columns].to(q.dtype)
         mask = bias if mask is None else torch.where(mask, bias, torch.finfo(q.dtype).min)
-    if softcap is None:
-        grouped = {"enable_gqa": True} if k.shape[1] != q.shape[1] else {}
+    if rule.softcap is None:
+        options = {"dropout_p": dropout, "scale": rule.scaling, "enable_gqa": k.shape[1] != q.shape[1]}
         return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal and mask is None, scale=scaling, **grouped
+            q, k, v, attn_mask=mask, is_causal=rule.causal and mask is None, **options
         )
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    scores = softcap * torch.tanh(q @ k.transpose(-1, -2) * scaling / softcap)
+    scores = rule.softcap * torch.tanh(q @ k.transpose(-1, -2) * rule.scaling / rule.softcap)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(q.dtype)
     return F.dropout(weights, dropout) @ v
 
 
-def _visible(rows, columns, causal, window, device, explicit):
+def _visible(rows, columns, rule, device, explicit):
     """(rows, columns) bool, or `None` where the kernel's own causal flag says it all and `explicit` does not ask."""
+    causal, window = rule.causal, rule.window
     narrow = bool(window) and max(rows, columns) > window
     if not narrow and not (explicit and causal):
         return None
@@ -129,24 +139,25 @@ def _has_varlen_kernel(query: torch.Tensor) -> bool:
     return "window_size" in inspect.signature(varlen_attn).parameters
 
 
-def _flash_varlen(query, key, value, queries, keys, scaling, causal, window):
+def _flash_varlen(query, key, value, queries, keys, rule):
     """Torch's varlen kernel: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
     from torch.nn.attention.varlen import varlen_attn
 
     key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
-    if causal:
-        window_size = (window - 1 if window else -1, 0)
+    if rule.causal:
+        window_size = (rule.window - 1 if rule.window else -1, 0)
     else:
-        window_size = (window, window) if window else (-1, -1)
+        window_size = (rule.window, rule.window) if rule.window else (-1, -1)
     longest = max(queries.lengths), max(keys.lengths)
     return varlen_attn(
-        query, key, value, queries.cu_seq_lens, keys.cu_seq_lens, *longest, scale=scaling, window_size=window_size
+        query, key, value, queries.cu_seq_lens, keys.cu_seq_lens, *longest, scale=rule.scaling, window_size=window_size
     )
 
 
 def _lengths(query_ids: torch.Tensor, key_ids: torch.Tensor) -> tuple[list[int], list[int]]:
     total = int(max(query_ids.max(), key_ids.max())) + 1
-    return tuple(torch.bincount(ids.flatten(), minlength=total).tolist() for ids in (query_ids, key_ids))
+    queries, keys = (torch.bincount(ids.flatten(), minlength=total).tolist() for ids in (query_ids, key_ids))
+    return queries, keys
 
 
 @torch.library.custom_op("trivium::attend_documents", mutates_args=())
@@ -163,8 +174,8 @@ def attend_documents(
     softcap: float,
 ) -> torch.Tensor:
     """`_attend_each` as one operator that `torch.compile` does not look into (window and softcap: 0 = none)."""
-    lengths = _lengths(query_ids, key_ids)
-    return _attend_each(query, key, value, *lengths, bias, scaling, causal, window or None, softcap or None)
+    rule = Rule(scaling, causal, window or None, softcap or None)
+    return _attend_each(query, key, value, *_lengths(query_ids, key_ids), bias, rule)
 
 
 @torch.library.custom_op("trivium::attend_documents_backward", mutates_args=())
@@ -182,16 +193,14 @@ def _attend_documents_backward(
     softcap: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of query, key, value and bias (empty if there is none); attends once more instead of keeping scores."""
-    given = [x for x in (query, key, value, bias) if x is not None]
+    rule = Rule(scaling, causal, window or None, softcap or None)
     with torch.enable_grad():
-        inputs = [x.detach().requires_grad_() for x in given]
-        lengths = _lengths(query_ids, key_ids)
-        biased = inputs[3] if bias is not None else None
-        out = _attend_each(*inputs[:3], *lengths, biased, scaling, causal, window or None, softcap or None)
-        grads = list(torch.autograd.grad(out, inputs, grad))
-    if bias is None:
-        grads.append(query.new_empty(0))
-    return tuple(x.contiguous() for x in grads)
+        q, k, v = (x.detach().requires_grad_() for x in (query, key, value))
+        b = None if bias is None else bias.detach().requires_grad_()
+        out = _attend_each(q, k, v, *_lengths(query_ids, key_ids), b, rule)
+        grads = torch.autograd.grad(out, (q, k, v) if b is None else (q, k, v, b), grad)
+    q, k, v, *rest = (x.contiguous() for x in grads)
+    return q, k, v, rest[0] if rest else query.new_empty(0)
 
 
 @attend_documents.register_fake
