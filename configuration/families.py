@@ -68,6 +68,7 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
     model_type = "trivium_encoder_decoder"
     keys_to_ignore_at_inference = ["past_key_values"]
     sub_configs = {"encoder": TriviumEncoderConfig, "decoder": TriviumDecoderConfig}
+    base_model_fsdp_plan = {}  # each side brings its own
 
     encoder: TriviumEncoderConfig | dict[str, Any] | None = None
     decoder: TriviumDecoderConfig | dict[str, Any] | None = None
