@@ -80,20 +80,29 @@ def can_compile(config, training: bool) -> bool:
 
 
 def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):
-    """Attention within each document: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D).
+    """Attention within each document: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
+    groups = _groups((query, query_lengths), (key, key_lengths), (value, key_lengths))
+    return _join([_attend(q, k, v, bias, rule, dropout) for q, k, v in groups])
+
+
+def _groups(*parts: tuple[torch.Tensor, list[int]]) -> list[tuple[torch.Tensor, ...]]:
+    """Cuts flat tensors (T, H, D) by the lengths given with each: one group (1, H, L, D) per document, or a single
+    group (N, H, L, D) where all documents have one length.
 
     `split` and `cat`, not slices: the gradient of a slice is a tensor of zeros as large as the batch.
     """
-    if len(set(query_lengths)) == 1 and len(set(key_lengths)) == 1:
-        groups = [tuple(x.unflatten(0, (len(query_lengths), -1)) for x in (query, key, value))]
+    if all(len(set(lengths)) == 1 for _, lengths in parts):
+        groups = [tuple(x.unflatten(0, (len(lengths), -1)) for x, lengths in parts)]
     else:
-        pieces = (query.split(query_lengths), key.split(key_lengths), value.split(key_lengths))
-        groups = [tuple(x.unsqueeze(0) for x in document) for document in zip(*pieces, strict=True)]
-    outs = []
-    for group in groups:
-        q, k, v = (x.transpose(1, 2) for x in group)
-        outs.append(_attend(q, k, v, bias, rule, dropout).transpose(1, 2).flatten(0, 1))
-    return outs[0] if len(outs) == 1 else torch.cat(outs)
+        pieces = zip(*(x.split(lengths) for x, lengths in parts), strict=True)
+        groups = [tuple(x.unsqueeze(0) for x in document) for document in pieces]
+    return [tuple(x.transpose(1, 2) for x in group) for group in groups]
+
+
+def _join(groups: list[torch.Tensor]) -> torch.Tensor:
+    """Undoes `_groups` for one tensor: (N, H, L, D) each -> (T, H, D)."""
+    flat = [x.transpose(1, 2).flatten(0, 1) for x in groups]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
 def _attend(q, k, v, bias, rule, dropout):
@@ -114,6 +123,31 @@ def _attend(q, k, v, bias, rule, dropout):
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(q.dtype)
     return F.dropout(weights, dropout) @ v
+
+
+def _attend_backward(grad, q, k, v, bias, rule):
+    """Gradients of q, k, v (as `_attend` takes them) and of the biased scores (N, H, Lq, Lk).
+
+    Written out, because autograd does not reach into an operator. The scores are computed once more, not kept.
+    """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    groups = k.shape[1]
+    q, k, v, grad = (x.to(wide) for x in (q, k, v, grad))
+    k, v = (x.repeat_interleave(q.shape[1] // groups, dim=1) for x in (k, v))
+    scores, slope = q @ k.transpose(-1, -2) * rule.scaling, rule.scaling
+    if rule.softcap is not None:
+        capped = torch.tanh(scores / rule.softcap)
+        scores, slope = rule.softcap * capped, rule.scaling * (1 - capped.square())
+    rows, columns = scores.shape[-2:]
+    if bias is not None:
+        scores = scores + bias[..., :rows, :columns].to(wide)
+    mask = _visible(rows, columns, rule, q.device, explicit=True)
+    weights = (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
+    weights_grad = grad @ v.transpose(-1, -2)
+    scores_grad = weights * (weights_grad - (weights_grad * weights).sum(-1, keepdim=True))
+    products_grad = scores_grad * slope
+    shared = (products_grad.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad)
+    return products_grad @ k, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared), scores_grad
 
 
 def _visible(rows, columns, rule, device, explicit):
@@ -192,15 +226,21 @@ def _attend_documents_backward(
     window: int,
     softcap: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of query, key, value and bias (empty if there is none); attends once more instead of keeping scores."""
+    """Gradients of query, key, value and bias (empty if there is none)."""
     rule = Rule(scaling, causal, window or None, softcap or None)
-    with torch.enable_grad():
-        q, k, v = (x.detach().requires_grad_() for x in (query, key, value))
-        b = None if bias is None else bias.detach().requires_grad_()
-        out = _attend_each(q, k, v, *_lengths(query_ids, key_ids), b, rule)
-        grads = torch.autograd.grad(out, (q, k, v) if b is None else (q, k, v, b), grad)
-    q, k, v, *rest = (x.contiguous() for x in grads)
-    return q, k, v, rest[0] if rest else query.new_empty(0)
+    query_lengths, key_lengths = _lengths(query_ids, key_ids)
+    grads: tuple[list[torch.Tensor], ...] = ([], [], [])
+    wide = torch.promote_types(query.dtype, torch.float32)
+    bias_grad = query.new_empty(0) if bias is None else bias.new_zeros(bias.shape, dtype=wide)
+    for group in _groups((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths)):
+        *group_grads, scores_grad = _attend_backward(*group, bias, rule)
+        for pieces, piece in zip(grads, group_grads, strict=True):
+            pieces.append(piece.to(query.dtype))
+        if bias is not None:
+            rows, columns = scores_grad.shape[-2:]
+            bias_grad[..., :rows, :columns] += scores_grad.sum(0, keepdim=True)
+    q, k, v = (_join(pieces).contiguous() for pieces in grads)
+    return q, k, v, bias_grad if bias is None else bias_grad.to(bias.dtype)
 
 
 @attend_documents.register_fake
