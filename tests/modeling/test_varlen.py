@@ -1,0 +1,87 @@
+"""Our backend for flattened batches against attention with an explicit mask, and its operator for `torch.compile`."""
+
+import pytest
+import torch
+
+from trivium.modeling import varlen
+
+OPTIONS = {
+    "plain": {},
+    "bidirectional": dict(causal=False),
+    "window": dict(window=2),
+    "bidirectional window": dict(causal=False, window=1),
+    "softcap": dict(softcap=1.5),
+    "bias": dict(biased=True),
+    "grouped": dict(groups=2),
+    "all": dict(window=3, softcap=1.5, biased=True, groups=1),
+}
+LENGTHS = {"ragged": (3, 1, 5), "equal": (4, 4), "one": (6,)}
+
+
+def make_arguments(option: str, lengths: str, cross: bool = False):
+    """The operator's arguments, in float64 and asking for gradients."""
+    torch.manual_seed(0)
+    given = dict(causal=not cross, window=0, softcap=0.0, biased=False, groups=4) | OPTIONS[option]
+    if cross:
+        given |= dict(causal=False, window=0)
+    sizes = LENGTHS[lengths]
+    other = tuple(size + 1 for size in sizes) if cross else sizes
+    query_ids, key_ids = (torch.arange(len(s)).repeat_interleave(torch.tensor(s))[None] for s in (sizes, other))
+    shapes = [(sum(sizes), 4, 3), (sum(other), given["groups"], 3), (sum(other), given["groups"], 3)]
+    tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    longest = max(*sizes, *other)
+    bias = torch.randn(1, 4, longest, longest, dtype=torch.float64, requires_grad=True) if given["biased"] else None
+    return (*tensors, query_ids, key_ids, bias, 0.4, given["causal"], given["window"], given["softcap"])
+
+
+def reference(query, key, value, query_ids, key_ids, bias, scaling, causal, window, softcap):
+    """Every token against every other, then masked."""
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    scores = torch.einsum("qhd,khd->hqk", query, key) * scaling
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    rows, columns = ((ids[0][:, None] == ids[0][None]).tril().sum(1) - 1 for ids in (query_ids, key_ids))
+    if bias is not None:
+        scores = scores + bias[0][:, rows][:, :, columns]
+    step = rows[:, None] - columns[None]
+    seen = query_ids[0][:, None] == key_ids[0][None]
+    if causal:
+        seen = seen & (step >= 0) & ((step < window) | (window == 0))
+    elif window:
+        seen = seen & (step.abs() <= window)
+    return torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, -torch.inf).softmax(-1), value)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_operator_and_its_gradients(option, lengths, cross):
+    arguments = make_arguments(option, lengths, cross)
+    leaves = [x for x in arguments if isinstance(x, torch.Tensor) and x.requires_grad]
+    expected = reference(*arguments)
+    found = varlen.attend_documents(*arguments)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    wanted = torch.autograd.grad(expected.sin().sum(), leaves)
+    torch.testing.assert_close(torch.autograd.grad(found.sin().sum(), leaves), wanted, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("option", ["plain", "all"])
+def test_the_operator_keeps_the_rules_of_torch(option):
+    """Schema, shapes without data, and gradients under tracing, as `torch.library` checks them."""
+    torch.library.opcheck(varlen.attend_documents, make_arguments(option, "ragged"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    arguments = make_arguments("all", "ragged")
+    narrow = [x.detach().to(dtype).requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in arguments]
+    wide = [x.detach().double().requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in narrow]
+    found, expected = varlen.attend_documents(*narrow), reference(*wide)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.05)
+    leaves, exact = ([x for x in given if torch.is_tensor(x) and x.requires_grad] for given in (narrow, wide))
+    grads = torch.autograd.grad(found.float().sum(), leaves)
+    wanted = torch.autograd.grad(expected.sum(), exact)
+    for grad, want in zip(grads, wanted, strict=True):
+        assert grad.dtype == dtype
+        torch.testing.assert_close(grad.double(), want, rtol=0, atol=0.1)
