@@ -146,7 +146,6 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        shift_labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: Items = None,
@@ -157,11 +156,13 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
 
         Args:
             labels: (B, T), the tokens themselves (-100 = none); they are shifted here, and never across documents.
-            shift_labels: (B, T), labels that are shifted already.
+            shift_labels: (B, T), labels that are shifted already. By keyword only: `Trainer` takes every named argument
+                that speaks of labels for one without which a batch cannot be evaluated.
             logits_to_keep: how many last positions get logits (0 = all), or their indices.
             num_items_in_batch: what to divide the loss by; `None` = the labels of this batch.
             return_logits: `None` = unless training with labels.
         """
+        shift_labels = kwargs.pop("shift_labels", None)
         outputs = self.model(
             input_ids,
             attention_mask,
