@@ -3,6 +3,7 @@
 `TriviumConfig` holds what encoder and decoder share; `families.py` derives from it what users name.
 """
 
+import copy
 import difflib
 import functools
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 
 from .errors import InputError
-from .validation import check_stack
+from .validation import LAYER_TYPES, check_stack
 
 # What `PreTrainedConfig` understands beside its fields, in any transformers release we support. Everything else that is
 # not a field is a mistake: stock configurations would keep it silently as an attribute that nothing reads.
@@ -221,7 +222,23 @@ class TriviumConfig(PreTrainedConfig):
                         f"'{self.position_encoding}': drop one of the two."
                     )
             return kwargs
-        return super().convert_rope_params_to_dict(**kwargs)
+        self.rope_parameters = copy.deepcopy(self.rope_parameters)  # what is completed is ours, not the caller's
+        given = self.rope_parameters or {}
+        kinds = [kind for kind in LAYER_TYPES if kind in given]
+        if not kinds:
+            return super().convert_rope_params_to_dict(**kwargs)
+        missing = [kind for kind in self.layer_types if kind not in kinds]
+        if missing:
+            raise InputError(
+                f"{type(self).__name__}: `rope_parameters` are given per layer type but not for '{missing[0]}', which "
+                "`layer_types` has: add it, or give one set of parameters for all."
+            )
+        theta = kwargs.pop("rope_theta", self.default_theta)
+        for kind in kinds:
+            given[kind].setdefault("rope_type", "default")
+            given[kind].setdefault("rope_theta", theta)
+        self.standardize_rope_params()
+        return kwargs
 
     def validate_architecture(self):
         """Refuses combinations that cannot be built (part of `strict`: runs at construction and when saving)."""
