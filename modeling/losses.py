@@ -15,8 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from .documents import Documents
 
 IGNORE = -100
-# Logits (rows x vocabulary) held at a time by the chunked loss, and the size up to which chunks are not worth it.
-CHUNK_LOGITS = 2**24
 
 Items = torch.Tensor | int | None
 
@@ -73,7 +71,7 @@ def language_modeling_loss(
         hidden, labels = hidden.index_select(0, kept), labels.index_select(0, kept)
     hidden = head.transform(hidden)
     config = head.config.get_text_config(decoder=True)
-    rows = max(1, CHUNK_LOGITS // config.vocab_size)
+    rows = chunk_rows(config.vocab_size)
     if hidden.shape[0] <= rows:
         total = _sum_of_chunk(hidden, labels, head)
     elif _is_plain_linear(head.lm_head):
@@ -84,6 +82,15 @@ def language_modeling_loss(
         pieces = zip(hidden.split(rows), labels.split(rows), strict=True)
         total = sum(checkpoint(_sum_of_chunk, *piece, head, use_reentrant=False) for piece in pieces)
     return divide(total, count, num_items_in_batch)
+
+
+def chunk_rows(vocab_size: int) -> int:
+    """How many rows of logits are held at a time.
+
+    Few, so that they stay in the cache; but not too few, since each chunk also adds up the whole gradient of the output
+    matrix.
+    """
+    return max(512, 2**22 // vocab_size)
 
 
 def _sum_of_chunk(hidden: torch.Tensor, labels: torch.Tensor, head: nn.Module) -> torch.Tensor:
@@ -117,25 +124,30 @@ class LinearCrossEntropy(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad[:3])
         grads = [x.new_zeros(x.shape, dtype=wide) if wanted and x is not None else None for x in (hidden, weight, bias)]
         with torch.autocast(device, enabled=False):
-            narrow_weight = weight.to(low)
+            narrow_weight, narrow_bias = weight.to(low), None if bias is None else bias.to(low)
             for start in range(0, hidden.shape[0], rows):
                 chunk, target = hidden[start : start + rows].to(low), labels[start : start + rows]
-                logits = F.linear(chunk, narrow_weight, None if bias is None else bias.to(low)).to(wide) * scale
+                logits = F.linear(chunk, narrow_weight, narrow_bias).to(wide)
+                if scale != 1.0:
+                    logits = logits * scale
                 if softcap is not None:
                     logits = softcap * torch.tanh(logits / softcap)
-                real = (target != IGNORE).unsqueeze(1)
-                column = target.clamp(min=0).unsqueeze(1)
-                log_sum = logits.logsumexp(-1, keepdim=True)
-                total += ((log_sum - logits.gather(1, column)) * real).sum()
+                column, real = target.clamp(min=0).unsqueeze(1), (target != IGNORE).unsqueeze(1)
+                log_probs = torch.log_softmax(logits, -1)
+                total -= (log_probs.gather(1, column) * real).sum()
                 if not wanted:
                     continue
-                slope = scale if softcap is None else scale * (1 - (logits / softcap).square())
-                error = logits.sub_(log_sum).exp_().scatter_add_(1, column, -torch.ones_like(log_sum)) * (slope * real)
+                error = log_probs.exp_().scatter_add_(1, column, -torch.ones_like(column, dtype=wide))
+                if softcap is not None:
+                    error *= 1 - (logits / softcap).square()
+                # Rows without a label are left out on the small side of the products, where that costs little.
                 narrow = error.to(low)
-                grads[0][start : start + rows] = narrow @ narrow_weight
-                grads[1] += narrow.t() @ chunk
+                grads[0][start : start + rows] = (narrow @ narrow_weight) * real
+                grads[1] += narrow.t() @ (chunk * real)
                 if bias is not None:
-                    grads[2] += error.sum(0)
+                    grads[2] += (error * real).sum(0)
+            if wanted and scale != 1.0:
+                grads = [None if x is None else x.mul_(scale) for x in grads]
         ctx.save_for_backward(*grads)
         ctx.dtypes = [None if x is None else x.dtype for x in (hidden, weight, bias)]
         return total

@@ -110,7 +110,7 @@ def test_chunks_change_nothing(head, variant, layout, wrapped, monkeypatch):
     reference = F.cross_entropy(*aligned(head, whole.logits, batch))
     assert whole.loss.item() == pytest.approx(reference.item(), abs=1e-10)
     calls = []
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", 3 * 96)
+    monkeypatch.setattr(losses, "chunk_rows", lambda vocabulary: 3)
     apply = LinearCrossEntropy.apply
     monkeypatch.setattr(LinearCrossEntropy, "apply", lambda *given: calls.append(given) or apply(*given))
     output = model(**batch)
@@ -195,7 +195,7 @@ def test_the_fused_loss_without_gradients():
 def test_losses_of_half_precision_are_summed_in_float32(head, chunked, monkeypatch):
     model = make_model(head, dtype=torch.bfloat16).train()
     if chunked:
-        monkeypatch.setattr(losses, "CHUNK_LOGITS", 2 * 96)
+        monkeypatch.setattr(losses, "chunk_rows", lambda vocabulary: 2)
     batch = padded(draw_texts(head, model.config, labels=True))
     loss = model(**batch).loss
     exact = make_model(head).train()(**batch).loss
