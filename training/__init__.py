@@ -1,0 +1,1 @@
+"""Training: text to batches, objectives, the trainer, and the verbs of the command line."""
