@@ -40,6 +40,10 @@ def _span_lengths(args: PretrainArguments) -> tuple[int, int]:
 
 
 def _causal(tokenizer: Any, args: PretrainArguments, seed: int) -> Collator:
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            "causal language modelling needs an end-of-sequence token, which this tokenizer does not have."
+        )
     return CausalLMCollator()
 
 
@@ -64,7 +68,7 @@ def choose_objective(args: PretrainArguments) -> Objective:
     fitting = [name for name, objective in OBJECTIVES.items() if objective.family == args.family]
     name = args.objective or fitting[0]
     if name not in fitting:
-        raise InputError(f"the objective '{name}' does not train an {args.family}: use {' or '.join(fitting)}.")
+        raise InputError(f"the objective '{name}' does not fit the family '{args.family}': use {' or '.join(fitting)}.")
     if args.max_length < 8:
         raise InputError(f"`max_length` must be at least 8, not {args.max_length}.")
     return OBJECTIVES[name]

@@ -7,12 +7,49 @@ import torch
 from torch import nn
 
 
+def orthogonalize(matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int) -> torch.Tensor:
+    """The orthogonal matrix nearest to `matrix` (m, n), roughly: its singular values come out between 0.7 and 1.2.
+
+    Newton-Schulz iterations with a quintic polynomial (Jordan et al., 2024).
+    """
+    a, b, c = coefficients
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.addmm(x, polynomial, x, beta=a)
+    return x if wide else x.T
+
+
+class Muon(torch.optim.Muon):
+    """torch's Muon, but in float32 on a CPU: it iterates in bfloat16, which most CPUs emulate, 25 times slower."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """One update; momentum by Nesterov, decoupled weight decay, sizes as AdamW's (Liu et al., 2025)."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                direction = parameter.grad.lerp(momentum, group["momentum"])
+                direction = direction.float() if parameter.device.type == "cpu" else direction.bfloat16()
+                update = orthogonalize(direction, group["ns_coefficients"], group["ns_steps"])
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                scale = 0.2 * max(parameter.shape) ** 0.5
+                parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
+
+
 class MuonAdamW(torch.optim.Optimizer):
     """Orthogonalised momentum for matrices (Muon; Jordan et al., 2024), AdamW for embeddings, heads, norms and biases.
 
-    Both follow one learning rate and one weight decay: Muon's updates are scaled to the size of AdamW's (Liu et al.,
-    2025). Only matrices decay. Whoever handles it sees one optimizer: parameter groups, schedulers, state and
-    checkpoints are those of both.
+    Both follow one learning rate, at which Muon's updates are as large as AdamW's (Liu et al., 2025); only matrices
+    decay. Whoever handles it sees one optimizer: parameter groups, state and checkpoints are those of both.
 
     Args:
         model: its parameters that require gradients are trained.
@@ -28,7 +65,7 @@ class MuonAdamW(torch.optim.Optimizer):
         weight_decay: float = 0.1,
     ):
         matrices, others = split_parameters(model)
-        self.muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self.muon = Muon(matrices, lr=lr, weight_decay=weight_decay)
         self.adamw = torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=0.0)
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()

@@ -1,9 +1,10 @@
 import copy
 
+import pytest
 import torch
 from torch import nn
 
-from trivium.training.optimizer import MuonAdamW, split_parameters
+from trivium.training.optimizer import Muon, MuonAdamW, orthogonalize, split_parameters
 
 
 class Small(nn.Module):
@@ -45,12 +46,37 @@ def test_only_the_matrices_between_hidden_states_are_muons():
     assert split_parameters(model)[0] == []
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (8, 40), (64, 16)])
+def test_orthogonalized_matrices_keep_their_directions_and_lose_their_sizes(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    result = orthogonalize(matrix, (3.4445, -4.7750, 2.0315), 5)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    sizes = left.T @ result @ right.T
+    torch.testing.assert_close(sizes, sizes.diag().diag(), rtol=0, atol=1e-4)
+    assert result.shape == shape and sizes.diag().min() > 0.3 and sizes.diag().max() < 1.25
+
+
+def test_muon_is_torchs_but_for_the_precision():
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 128).view(8, 16)) for _ in range(2))
+    arguments = dict(lr=0.02, weight_decay=0.1)
+    optimizers = [Muon([ours], **arguments), torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **arguments)]
+    for step in range(5):
+        gradient = torch.randn(8, 16, generator=torch.Generator().manual_seed(step))
+        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
+    states = [optimizer.state_dict()["state"][0] for optimizer in optimizers]
+    torch.testing.assert_close(states[0]["momentum_buffer"], states[1]["momentum_buffer"])
+
+
 def test_equals_the_two_optimizers_side_by_side():
     together, apart = small(), small()
     optimizer = MuonAdamW(together, lr=0.01, weight_decay=0.1)
     matrices, others = split_parameters(apart)
     both = [
-        torch.optim.Muon(matrices, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=0.01, weight_decay=0.1),
         torch.optim.AdamW(others, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     for step in range(4):
