@@ -6,6 +6,7 @@
 import copy
 import difflib
 import functools
+import re
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -13,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 
 from .errors import InputError
-from .validation import LAYER_TYPES, check_stack
+from .validation import LAYER_TYPES, check_rotary, check_stack, describe_type
 
 # What `PreTrainedConfig` understands beside its fields, in any transformers release we support. Everything else that is
 # not a field is a mistake: stock configurations would keep it silently as an attribute that nothing reads.
@@ -49,10 +50,19 @@ def trivium_config(cls):
             cause = error.__cause__
             if isinstance(cause, InputError):
                 raise cause from None
-            raise InputError(f"{cls.__name__}: {str(cause or error).rstrip('.')}.") from None
+            raise InputError(f"{cls.__name__}: {explain(cls, error, kwargs)}.") from None
 
     cls.__init__ = __init__
     return cls
+
+
+def explain(cls, error: StrictDataclassError, arguments: dict[str, Any]) -> str:
+    """What `strict` found wrong with the arguments of `cls`, without the types in Python's notation."""
+    field = re.match(r"Validation error for field '(\w+)'", str(error))
+    if field is None or field[1] not in arguments:
+        return str(error.__cause__ or error).split("\n")[0].rstrip(".")
+    annotation = cls.__dataclass_fields__[field[1]].type
+    return f"`{field[1]}` must be {describe_type(annotation)}, not {arguments[field[1]]!r}"
 
 
 def refuse_unknown(cls, arguments: dict[str, Any]) -> None:
@@ -234,11 +244,20 @@ class TriviumConfig(PreTrainedConfig):
                 "`layer_types` has: add it, or give one set of parameters for all."
             )
         theta = kwargs.pop("rope_theta", self.default_theta)
+        check_rotary(self)
         for kind in kinds:
             given[kind].setdefault("rope_type", "default")
             given[kind].setdefault("rope_theta", theta)
         self.standardize_rope_params()
         return kwargs
+
+    def validate_rope(self):
+        """Refuses `rope_parameters` that do not say how to rotate (part of `strict`)."""
+        check_rotary(self)
+        try:
+            super().validate_rope()
+        except KeyError as error:
+            raise InputError(f"{type(self).__name__}: {error.args[0]}.") from None
 
     def validate_architecture(self):
         """Refuses combinations that cannot be built (part of `strict`: runs at construction and when saving)."""

@@ -6,6 +6,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from .base import INHERITED_ARGUMENTS, TriviumConfig, only_known, trivium_config
 from .errors import InputError
+from .validation import check_attention
 
 
 @trivium_config
@@ -118,6 +119,8 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
                     f"{getattr(encoder, name)} and the decoder {getattr(decoder, name)}: make them equal, or set "
                     "share_embeddings=False."
                 )
+        for side in (encoder, decoder):
+            check_attention(side, self._attn_implementation)
         width = decoder.cross_attention_hidden_size or decoder.hidden_size
         if width != encoder.hidden_size:
             raise InputError(

@@ -2,6 +2,8 @@
 
 import difflib
 import math
+from types import NoneType, UnionType
+from typing import Literal, Union, get_args, get_origin
 
 from .errors import InputError
 
@@ -23,6 +25,21 @@ POSITIVE_OR_NONE = (
     "logit_scale",
     "embedding_scale",
 )
+ROTARY_NUMBERS = (
+    "rope_theta",
+    "factor",
+    "original_max_position_embeddings",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "low_freq_factor",
+    "high_freq_factor",
+    "partial_rotary_factor",
+    "mscale",
+    "mscale_all_dim",
+)
+ROTARY_LISTS = ("short_factor", "long_factor")
+ROTARY_FIELDS = ("rope_type", "type", "truncate", *ROTARY_NUMBERS, *ROTARY_LISTS)
 DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "embedding_dropout", "classifier_dropout")
 TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
 
@@ -49,6 +66,37 @@ def check_attention(config, implementation: str | None) -> None:
             "asks: use 'eager' (the default then), 'flex_attention' or a flash kernel, or set "
             "attn_logit_softcapping=None."
         )
+
+
+def check_rotary(config) -> None:
+    """Raises `InputError` if the `rope_parameters` of `config` cannot be computed with.
+
+    Transformers warns of most of this at best, and a type that it does not know would silently be plain RoPE.
+    """
+    parameters = config.rope_parameters or {}
+    nested = {kind: parameters[kind] for kind in LAYER_TYPES if kind in parameters}
+    for kind, given in (nested or {None: parameters}).items():
+        where = "`rope_parameters`" if kind is None else f"`rope_parameters` of '{kind}'"
+        for problem in _bad_rotary(given, config):
+            raise InputError(f"{type(config).__name__}: {where} {problem}.")
+
+
+def describe_type(annotation) -> str:
+    """What a field of this type may be, in words."""
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", NoneType: "None"}
+    if annotation in words:
+        return words[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin in (Union, UnionType):
+        # A float that takes whole numbers too is a number.
+        kinds = [kind for kind in arguments if not (kind is int and float in arguments)]
+        return " or ".join(describe_type(kind) for kind in kinds)
+    name = getattr(origin or annotation, "__name__", str(annotation))
+    if name == "list":
+        return "a list of " + {int: "whole numbers", str: "texts"}.get(arguments[0], "values")
+    return "a dictionary" if name == "dict" else f"a {name}"
 
 
 def check_sequence_length(config, length: int, what: str = "a sequence") -> None:
@@ -138,6 +186,37 @@ def _bad_positions(config):
                 f"`relative_attention_max_distance` {distance} must exceed half of "
                 f"`relative_attention_num_buckets` ({buckets // 2}), where the logarithmic buckets begin"
             )
+
+
+def _bad_rotary(given, config):
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS  # imports torch, which only this check needs
+
+    if not isinstance(given, dict):
+        yield f"must be a dictionary, not {given!r}"
+        return
+    kinds = ["default", *ROPE_INIT_FUNCTIONS]
+    if given.get("rope_type", "default") not in kinds:
+        nearest = difflib.get_close_matches(str(given["rope_type"]), kinds, n=1)
+        hint = f"did you mean '{nearest[0]}'" if nearest else f"take one of {', '.join(kinds)}"
+        yield f"have the unknown rope_type '{given['rope_type']}': {hint}"
+    for name, value in given.items():
+        if name not in ROTARY_FIELDS:
+            nearest = difflib.get_close_matches(str(name), ROTARY_FIELDS, n=1)
+            yield f"have no '{name}': " + (f"did you mean '{nearest[0]}'" if nearest else f"take {ROTARY_FIELDS}")
+        if name in ROTARY_NUMBERS and value is not None and not _is_positive(value):
+            yield f"need a positive number as '{name}', not {value!r}"
+        if name in ROTARY_LISTS and value is not None:
+            pairs = int(config.head_dim * given.get("partial_rotary_factor", 1.0)) // 2
+            if not isinstance(value, list) or len(value) != pairs or not all(map(_is_positive, value)):
+                yield f"need a list of {pairs} positive numbers as '{name}', one per pair of rotated features"
+    if given.get("partial_rotary_factor", 1.0) > 1.0:
+        yield f"rotate each head: 'partial_rotary_factor' must be at most 1, not {given['partial_rotary_factor']}"
+    if (given.get("factor") or 1.0) < 1.0:
+        yield f"stretch positions, so 'factor' must be at least 1, not {given['factor']}"
+
+
+def _is_positive(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and math.isfinite(value)
 
 
 def _bad_choices(config):
