@@ -232,8 +232,9 @@ def _attend_documents_backward(
     grads: tuple[list[torch.Tensor], ...] = ([], [], [])
     wide = torch.promote_types(query.dtype, torch.float32)
     bias_grad = query.new_empty(0) if bias is None else bias.new_zeros(bias.shape, dtype=wide)
-    for group in _groups((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths)):
-        *group_grads, scores_grad = _attend_backward(*group, bias, rule)
+    parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
+    for g, q, k, v in _groups(*parts):
+        *group_grads, scores_grad = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):
             pieces.append(piece.to(query.dtype))
         if bias is not None:
