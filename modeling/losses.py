@@ -118,45 +118,77 @@ class LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden, weight, bias, labels, scale, softcap, rows):
         """Hidden (N, D), weight (V, D), bias (V,) or None, labels (N,) -> scalar."""
         device = hidden.device.type
-        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        wide = torch.promote_types(torch.float32, low)
-        total = torch.zeros((), dtype=wide, device=hidden.device)
+        narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        inputs = (hidden, weight, bias)
         wanted = any(ctx.needs_input_grad[:3])
-        grads = [x.new_zeros(x.shape, dtype=wide) if wanted and x is not None else None for x in (hidden, weight, bias)]
-        with torch.autocast(device, enabled=False):
-            narrow_weight, narrow_bias = weight.to(low), None if bias is None else bias.to(low)
-            for start in range(0, hidden.shape[0], rows):
-                chunk, target = hidden[start : start + rows].to(low), labels[start : start + rows]
-                logits = F.linear(chunk, narrow_weight, narrow_bias).to(wide)
-                if scale != 1.0:
-                    logits = logits * scale
-                if softcap is not None:
-                    logits = softcap * torch.tanh(logits / softcap)
-                column, real = target.clamp(min=0).unsqueeze(1), (target != IGNORE).unsqueeze(1)
-                log_probs = torch.log_softmax(logits, -1)
-                total -= (log_probs.gather(1, column) * real).sum()
-                if not wanted:
-                    continue
-                error = log_probs.exp_().scatter_add_(1, column, -torch.ones_like(column, dtype=wide))
-                if softcap is not None:
-                    error *= 1 - (logits / softcap).square()
-                # Rows without a label are left out on the small side of the products, where that costs little.
-                narrow = error.to(low)
-                grads[0][start : start + rows] = (narrow @ narrow_weight) * real
-                grads[1] += narrow.t() @ (chunk * real)
-                if bias is not None:
-                    grads[2] += (error * real).sum(0)
-            if wanted and scale != 1.0:
-                grads = [None if x is None else x.mul_(scale) for x in grads]
+        total, *grads = _loss_and_gradients(*inputs, labels, scale, softcap, rows, narrow, wanted)
         ctx.save_for_backward(*grads)
-        ctx.dtypes = [None if x is None else x.dtype for x in (hidden, weight, bias)]
+        ctx.dtypes = [None if x is None else x.dtype for x in inputs]
         return total
 
     @staticmethod
     def backward(ctx, grad):
         """Scales what the forward pass left."""
         pairs = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if x is None else (x * grad).to(dtype) for x, dtype in pairs), None, None, None, None
+        return *(None if dtype is None else (x * grad).to(dtype) for x, dtype in pairs), None, None, None, None
+
+
+@torch.library.custom_op("trivium::linear_cross_entropy", mutates_args=())
+def _loss_and_gradients(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    labels: torch.Tensor,
+    scale: float,
+    softcap: float | None,
+    rows: int,
+    narrow: torch.dtype,
+    wanted: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The loss and, if `wanted`, its gradients (else empty tensors); products in the dtype `narrow`, sums in float32.
+
+    One operator that `torch.compile` does not look into: how many labels there are changes with every batch.
+    """
+    wide = torch.promote_types(torch.float32, narrow)
+    total, *grads = _empty_results(hidden, weight, bias, wide, wanted)
+    for x in (total, *grads):
+        x.zero_()
+    kept = (labels != IGNORE).nonzero().squeeze(1)
+    with torch.autocast(hidden.device.type, enabled=False):
+        weight, bias = weight.to(narrow), None if bias is None else bias.to(narrow)
+        for places in kept.split(rows):
+            chunk, target = hidden.index_select(0, places).to(narrow), labels.index_select(0, places).unsqueeze(1)
+            logits = F.linear(chunk, weight, bias).to(wide)
+            if scale != 1.0:
+                logits *= scale
+            if softcap is not None:
+                logits = softcap * torch.tanh(logits / softcap)
+            log_probs = torch.log_softmax(logits, -1)
+            total -= log_probs.gather(1, target).sum()
+            if not wanted:
+                continue
+            error = log_probs.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=wide))
+            if softcap is not None:
+                error *= 1 - (logits / softcap).square()
+            if scale != 1.0:
+                error *= scale
+            if bias is not None:
+                grads[2] += error.sum(0)
+            error = error.to(narrow)
+            grads[0].index_copy_(0, places, (error @ weight).to(wide))
+            grads[1] += error.t() @ chunk
+    return total, *grads
+
+
+@_loss_and_gradients.register_fake
+def _(hidden, weight, bias, labels, scale, softcap, rows, narrow, wanted):
+    return _empty_results(hidden, weight, bias, torch.promote_types(torch.float32, narrow), wanted)
+
+
+def _empty_results(hidden, weight, bias, dtype, wanted):
+    """Room for the loss and for the gradients of the three, each of them empty if there is nothing to hold."""
+    shapes = [x.shape if wanted and x is not None else (0,) for x in (hidden, weight, bias)]
+    return tuple(hidden.new_empty(shape, dtype=dtype) for shape in ((), *shapes))
 
 
 def sequence_classification_loss(
