@@ -7,6 +7,7 @@ Shapes: B batch, H heads, Q queries, K keys, T positions, D rotated features of 
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -42,6 +43,18 @@ class TriviumRotaryEmbedding(nn.Module):
         width = int(config.head_dim * parameters.get("partial_rotary_factor", 1.0))
         exponents = torch.arange(0, width, 2, dtype=torch.float, device=device) / width
         return 1.0 / parameters["rope_theta"] ** exponents, 1.0
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "TriviumRotaryEmbedding":
+        """Moves the frequencies with the model but leaves them in float32: `model.bfloat16()` would turn them off their
+        angles, and a checkpoint of that model, loaded with exact ones, would not say what the model said.
+        """
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            moved = getattr(self, name)
+            if moved.dtype != buffer.dtype:
+                setattr(self, name, buffer.to(moved.device))
+        return self
 
     @torch.no_grad()
     @dynamic_rope_update
