@@ -5,6 +5,8 @@ import torch
 
 from tests.families import (
     CASES,
+    HEADS,
+    LM_HEADS,
     TOLERANCE,
     case_name,
     distance,
@@ -17,6 +19,7 @@ from tests.families import (
 )
 from trivium.configuration import InputError
 
+DECODER_CLASSIFIER = next(head for head in HEADS if str(head) == "decoder-sequence")
 BACKENDS = [
     ("default", torch.float32),
     ("sdpa", torch.float32),
@@ -52,6 +55,38 @@ def test_every_layout_gives_what_each_text_gives_alone(head, variant, backend, d
     found = {name: per_text(head, model(**batch), texts, name) for name, batch in layouts.items()}
     found = {name: distance(outputs, alone) for name, outputs in found.items()}
     assert max(found.values()) < TOLERANCE[dtype], found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["plain", "sliding-relative", "bert"])
+def test_padding_is_told_by_its_token_where_there_is_no_mask(variant):
+    """A decoder that classifies finds the last real token; without a mask and a padding token it asks for one."""
+    model = make_model(DECODER_CLASSIFIER, variant)
+    texts = draw_texts(DECODER_CLASSIFIER, model.config)
+    batch = padded(texts)
+    del batch["attention_mask"]
+    found = per_text(DECODER_CLASSIFIER, model(**batch), texts, "right")
+    assert distance(found, run_one_by_one(model, DECODER_CLASSIFIER, texts)) < 1e-5
+    model.config.pad_token_id = None
+    with pytest.raises(InputError, match="attention_mask"):
+        model(**batch)
+    assert model(batch["input_ids"][:1]).logits.shape == (1, 2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backend", ["sdpa", "eager"])
+@pytest.mark.parametrize("variant", ["plain", "relative", "sliding"])
+@pytest.mark.parametrize("head", LM_HEADS, ids=str)
+def test_a_row_of_padding_alone_harms_nobody(head, variant, backend):
+    model = make_model(head, variant)
+    model.set_attn_implementation(backend)
+    texts = draw_texts(head, model.config)
+    batch = padded(texts)
+    expected = model(**batch).logits
+    batch["attention_mask"][2] = 0
+    found = model(**batch).logits
+    assert torch.isfinite(found).all()
+    assert distance(found[[0, 1, 3]], expected[[0, 1, 3]]) < 1e-6
 
 
 @torch.no_grad()

@@ -22,8 +22,8 @@ TYING_CASES = [
     for tying, fields in TYINGS.items()
     if "share_embeddings" not in fields or head.family == "encoder_decoder"
 ]
-SAVED_CASES = [(*case, torch.float32) for case in TYING_CASES]
-SAVED_CASES += [(head, "tied", dtype) for head in HEADS for dtype in DTYPES[1:]]
+SAVED_CASES = [(*case, "bert", torch.float32) for case in TYING_CASES]
+SAVED_CASES += [(head, "tied", "plain", dtype) for head in HEADS for dtype in DTYPES[1:]]
 
 
 def same_tensors(first, second) -> bool:
@@ -37,9 +37,9 @@ def batch_for(head, model) -> dict:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("head", "tying", "dtype"), SAVED_CASES, ids=case_name)
-def test_a_checkpoint_comes_back_bit_for_bit(head, tying, dtype, tmp_path):
-    model = make_model(head, "bert", dtype, **TYINGS[tying])
+@pytest.mark.parametrize(("head", "tying", "variant", "dtype"), SAVED_CASES, ids=case_name)
+def test_a_checkpoint_comes_back_bit_for_bit(head, tying, variant, dtype, tmp_path):
+    model = make_model(head, variant, dtype, **TYINGS[tying])
     model.save_pretrained(tmp_path)
     loaded, info = head.model.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
