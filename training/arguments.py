@@ -81,7 +81,11 @@ class PretrainArguments(DataArguments):
             self.model = yaml.safe_load(self.model)
         if not isinstance(self.model or {}, dict):
             raise InputError(f"`model` must map fields of the configuration to values, not be {self.model!r}.")
-        self.model = self.model or {}
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The fields of the configuration that were given."""
+        return dict(self.model or {})  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass
@@ -189,7 +193,8 @@ def _as_arguments(recipe: dict[str, Any]) -> list[str]:
 
 def _take_nested(argv: Sequence[str], nested: str) -> tuple[list[str], dict[str, Any]]:
     """Takes `--model.NAME VALUE` and `--model.NAME=VALUE` out of the arguments; values are read as YAML."""
-    rest, settings = [], {}
+    rest: list[str] = []
+    settings: dict[str, Any] = {}
     waiting = list(argv)
     while waiting:
         argument = waiting.pop(0)

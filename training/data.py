@@ -4,6 +4,7 @@ import glob
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,7 +143,7 @@ def _load_files(sources: Iterable[str], text_column: str) -> datasets.Dataset:
         if reader == "text":
             parts.append(_text_only(_load_pages(paths), "text", names))
         else:
-            rows = _load(names, lambda r=reader, p=paths: datasets.load_dataset(r, data_files=p, split="train"))
+            rows = _load(names, partial(datasets.load_dataset, reader, data_files=paths, split="train"))
             parts.append(_text_only(rows, text_column, names))
     return datasets.concatenate_datasets(parts)
 

@@ -34,8 +34,8 @@ COLUMNS = {
 NOTE = (
     "before, after: held-out bits per predicted byte; unigram: the same by the frequencies of the tokens alone. The "
     "three families predict different positions from different context (the decoder every token from those before it, "
-    "the encoder 30% of the tokens from both sides, the encoder-decoder 15% in spans): compare along a row, never down "
-    "a column."
+    "the encoder 30% of the tokens from both sides, the encoder-decoder half of them in spans): compare along a row, "
+    "never down a column."
 )
 
 
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(family: str, folder: Path, max_steps: int | None) -> dict[str, Any]:
     """Pretrains one family by its tiny recipe; returns what was measured."""
-    argv = ["--config", f"{family}-tiny", "--output_dir", str(folder)]
+    argv = ["--config", f"{family}-tiny", "--output_dir", str(folder), "--save_strategy", "no"]
     if max_steps is not None:
         argv += ["--max_steps", str(max_steps)]
     args, training_args = parse(argv, (PretrainArguments, PretrainTrainingArguments))

@@ -27,7 +27,7 @@ class Muon(torch.optim.Muon):
     """torch's Muon, but in float32 on a CPU: it iterates in bfloat16, which most CPUs emulate, 25 times slower."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update; momentum by Nesterov, decoupled weight decay, sizes as AdamW's (Liu et al., 2025)."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -95,7 +95,8 @@ class MuonAdamW(torch.optim.Optimizer):
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The matrices that turn hidden states into hidden states, and all other parameters that are trained."""
     outer = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    find_head = getattr(model, "get_output_embeddings", None)
+    head = find_head() if find_head is not None else None
     outer |= {id(head.weight)} if head is not None else set()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim == 2 and id(parameter) not in outer]

@@ -77,12 +77,12 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     Raises:
         InputError: data, tokenizer, checkpoint or settings that cannot be used or do not fit each other.
     """
-    output_dir = Path(training_args.output_dir)
+    output_dir = Path(training_args.output_dir or "")
     objective = choose_objective(args)
     config_class, model_class = FAMILIES[args.family]
     check_output_dir(output_dir, config_class.model_type)
     resumed = checkpoint_to_resume(training_args.resume_from_checkpoint, output_dir, config_class.model_type)
-    config_class(**args.model)  # a misspelt field should be said before the data is read
+    config_class(**args.shape)  # a misspelt field should be said before the data is read
     config = load_config(args, config_class) if args.model_name_or_path else None
 
     with training_args.main_process_first(desc="loading the data"):
@@ -126,8 +126,8 @@ def load_config(args: PretrainArguments, config_class: Any) -> Any:
             f"'{name}' is a {fields.get('model_type')} checkpoint, but family '{args.family}' goes on from a "
             f"{config_class.model_type} one."
         )
-    if args.model:
-        raise InputError(f"the checkpoint '{name}' has its shape: leave `model` out ({', '.join(args.model)}).")
+    if args.shape:
+        raise InputError(f"the checkpoint '{name}' has its shape: leave `model` out ({', '.join(args.shape)}).")
     return config_class.from_pretrained(name)
 
 
@@ -148,7 +148,7 @@ def choose_tokenizer(
             args.family,
             args.tokenizer_algorithm,
             args.vocab_size,
-            model_max_length=max(args.max_length, args.model.get("max_position_embeddings", 0)),
+            model_max_length=max(args.max_length, args.shape.get("max_position_embeddings", 0)),
             show_progress=not training_args.disable_tqdm,
         )
     return broadcast_object_list(trained)[0]
@@ -159,7 +159,7 @@ def new_config(args: PretrainArguments, config_class: Any, tokenizer: Any) -> An
     known = config_class.known_arguments()
     ids = {"pad_token_id": None} | special_token_ids(tokenizer)
     fields = {"vocab_size": len(tokenizer)} | {name: token for name, token in ids.items() if name in known}
-    return config_class(**fields | args.model)
+    return config_class(**fields | args.shape)
 
 
 def check_fit(args: PretrainArguments, objective: Objective, tokenizer: Any, config: Any) -> None:
@@ -197,14 +197,15 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     seconds = time.perf_counter() - started - trainer.evaluation_seconds
     tokens = trainer.state.num_input_tokens_seen
-    before = next((entry for entry in trainer.state.log_history if "eval_loss" in entry and not entry["step"]), {})
+    at_the_start = (entry for entry in trainer.state.log_history if "eval_loss" in entry and not entry["step"])
+    before: dict[str, float] = next(at_the_start, {})
     after = trainer.evaluate()
     held_out = {
         f"{name}_{when}": entry.get(f"eval_{name}")
         for when, entry in (("before", before), ("after", after))
         for name in ("loss", "bits_per_byte")
     }
-    unigram = trainer.held_out.unigram_bits_per_byte(trainer.train_dataset.token_counts(len(trainer.byte_lengths)))
+    training_counts = trainer.train_dataset.token_counts(len(trainer.byte_lengths))
     return {
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "steps": trainer.state.global_step,
@@ -212,7 +213,7 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
         "seconds": round(seconds, 2),
         "tokens_per_second": round((tokens - earlier) / seconds),
         **{f"held_out_{name}": value for name, value in held_out.items()},
-        "held_out_bits_per_byte_unigram": unigram,
+        "held_out_bits_per_byte_unigram": trainer.held_out.unigram_bits_per_byte(training_counts),
         "held_out_predicted_tokens": after["eval_predicted_tokens"],
         "held_out_predicted_bytes": after["eval_predicted_bytes"],
     }

@@ -1,5 +1,6 @@
 """Random choices that come from an example's place in the data, not from who reads it or when."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,5 +28,5 @@ class EpochCallback(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Calls `set_epoch` of the dataset; accelerate's loaders reach it only on one process."""
         dataset = getattr(train_dataloader, "dataset", None)
-        if hasattr(dataset, "set_epoch"):
-            dataset.set_epoch(round(state.epoch or 0, 6).__floor__())
+        if dataset is not None and hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(math.floor((state.epoch or 0) + 1e-6))

@@ -32,12 +32,15 @@ class PretrainTrainer(Trainer):
     - A checkpoint whose save fails half-way is removed.
     """
 
+    optimizer: torch.optim.Optimizer | None
+    control: Any
+
     def __init__(self, *args: Any, byte_lengths: list[int], **kwargs: Any):
         model = kwargs.get("model") or args[0]
         self._use_cache = getattr(model.config, "use_cache", None)
         super().__init__(*args, **kwargs)
         self.byte_lengths = byte_lengths
-        self.held_out: HeldOutLoss | None = None
+        self.held_out = HeldOutLoss(byte_lengths)
         self.evaluation_seconds = 0.0
         self.add_callback(EpochCallback)
 
@@ -89,7 +92,8 @@ class PretrainTrainer(Trainer):
             {"return_logits": False} if "return_logits" in inspect.signature(bare.forward).parameters else {}
         )
         shifted = LOSS_MAPPING.get(bare.loss_type) is ForCausalLMLoss and not bare.config.is_encoder_decoder
-        own = len(range(self.args.process_index, len(dataloader.dataset), self.args.world_size))
+        dataset: Any = dataloader.dataset
+        own = len(range(self.args.process_index, len(dataset), self.args.world_size))
         held_out = HeldOutLoss(self.byte_lengths, self.args.device)
         byte_lengths = torch.tensor(self.byte_lengths, device=self.args.device)
         self.callback_handler.eval_dataloader = dataloader
@@ -107,7 +111,7 @@ class PretrainTrainer(Trainer):
         self.held_out = held_out
         self.evaluation_seconds += time.perf_counter() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in held_out.metrics().items()}
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(dataloader.dataset))
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(dataset))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         with self._own_use_cache():
