@@ -1,6 +1,7 @@
 # `make` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PARTS := configuration model_cards modeling tokenization training
@@ -26,10 +27,10 @@ demo: setup ## pretrain a small encoder, decoder and encoder-decoder, and show w
 test: lint typecheck pytest ## lint, types and every test that is not slow
 
 pytest: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-slow: lint typecheck ## the same with the slow tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: setup ## rules and formatting, changing nothing
 	$(BIN)/ruff check $(CHECKED)
