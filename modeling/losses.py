@@ -238,13 +238,15 @@ def question_answering_loss(
     """
     total, count = start_logits.new_zeros(()), start_logits.new_zeros(())
     for logits, positions in ((start_logits, start_positions), (end_logits, end_positions)):
-        logits = widen(logits)
+        logits, real = widen(logits), torch.ones_like(logits, dtype=torch.bool)
         if documents is not None:
-            logits = documents.pad(logits, torch.finfo(logits.dtype).min)
+            logits, real = documents.pad(logits, 0.0), documents.pad(real, False)
         elif attention_mask is not None and attention_mask.ndim == 2:
-            logits = logits.masked_fill(attention_mask == 0, torch.finfo(logits.dtype).min)
+            real = attention_mask.to(logits.device).bool()
+        logits = logits.masked_fill(~real, torch.finfo(logits.dtype).min)
         positions = positions.reshape(-1).to(logits.device)
         outside = (positions < 0) | (positions >= logits.shape[1])
+        outside |= ~real.gather(1, positions.masked_fill(outside, 0).unsqueeze(1)).squeeze(1)
         positions = positions.masked_fill(outside, IGNORE)
         total = total + F.cross_entropy(logits, positions, ignore_index=IGNORE, reduction="sum") / 2
         count = count + (~outside).sum() / 2
