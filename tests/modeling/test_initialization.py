@@ -81,8 +81,8 @@ def test_what_a_checkpoint_lacks_is_initialised(head):
     """Any weight may be missing, also one deep inside."""
     model = make_model(head, "bert", tie_word_embeddings=False)
     torch.manual_seed(0)
-    names = [name for name in model.state_dict() if "layers.1." not in name and "encoder.layers" not in name]
-    for missing in names:
+    names = [name for name in model.state_dict() if "layers.1." not in name]
+    for missing in names[:: 3 if head.family == "encoder_decoder" else 1]:
         state = {name: tensor for name, tensor in model.state_dict().items() if name != missing}
         if head.family == "encoder_decoder" and "embed_tokens" in missing:
             continue  # shared: the other name still has it

@@ -206,13 +206,16 @@ def test_losses_of_half_precision_are_summed_in_float32(head, chunked, monkeypat
 
 
 @pytest.mark.parametrize("head", [head for head in TRAINED_HEADS if head.task == "answer"], ids=str)
-def test_answers_outside_the_text_are_ignored(head):
+@pytest.mark.parametrize("position", [-1, 4, 99])
+def test_answers_outside_the_text_are_ignored(head, position):
+    """Before it, in the padding after it, or beyond the batch: in every layout."""
     model = make_model(head, dtype=torch.float64)
-    batch = labelled(head, model)
-    inside = [0, 1, 3]
-    batch["start_positions"][2] = batch["end_positions"][2] = 99
-    rest = {name: value[inside] for name, value in batch.items()}
-    assert model(**batch).loss.item() == pytest.approx(model(**rest).loss.item(), abs=1e-12)
+    texts = draw_texts(head, model.config, labels=True)
+    rest = texts[:2] + texts[3:]
+    texts[2] |= dict.fromkeys(("start_positions", "end_positions"), torch.tensor(position))
+    expected = model(**padded(rest)).loss.item()
+    for layout in (padded, flattened):
+        assert model(**layout(texts)).loss.item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_shifted_labels_are_taken_as_they_are():

@@ -92,12 +92,11 @@ def test_accumulation_is_one_large_batch(head, variant, layout, tmp_path):
     moved = {name for name, gradient in whole[1].items() if gradient.any()}
     # What is added to every choice alike changes nothing.
     assert whole[0] > 0 and moved >= whole[1].keys() - ({"score.bias"} if head.task == "choice" else set())
-    for batch, accumulation in ((2, 4), (1, 8)):
-        loss, gradients, parameters = one_step(head, variant, collate, tmp_path, batch, accumulation)
-        assert loss == pytest.approx(whole[0], abs=2e-6), (batch, accumulation)
-        worst = max((distance(gradients[name], whole[1][name]), name) for name in whole[1])
-        assert worst[0] < 1e-9, (batch, accumulation, worst)
-        assert max(distance(parameters[name], whole[2][name]) for name in whole[2]) < 1e-9
+    loss, gradients, parameters = one_step(head, variant, collate, tmp_path, batch=2, accumulation=4)
+    assert loss == pytest.approx(whole[0], abs=2e-6)
+    worst = max((distance(gradients[name], whole[1][name]), name) for name in whole[1])
+    assert worst[0] < 1e-9, worst
+    assert max(distance(parameters[name], whole[2][name]) for name in whole[2]) < 1e-9
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
