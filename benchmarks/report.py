@@ -1,0 +1,84 @@
+"""What a benchmark leaves: JSON with everything, and a Markdown section that it writes into the documentation."""
+
+import json
+import os
+import platform
+import resource
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+def machine(device: str = "cpu") -> dict[str, str | int]:
+    """Where and with what a measurement was made."""
+    name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
+    return {
+        "date": date.today().isoformat(),
+        "device": name,
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "load before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+    }
+
+
+def peak_resident() -> float:
+    """Megabytes that this process has held at most, since it started."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def describe(where: dict) -> str:
+    """`machine()` in one sentence, with the command that was run."""
+    command = " ".join(["python -m", *_command()])
+    return (
+        f"Measured {where['date']} with `{command}` on {where['device']}, {where['cores']} cores, {where['threads']} "
+        f"threads (load average before the start {where['load before']}); Python {where['python']}, torch "
+        f"{where['torch']}, transformers {where['transformers']}."
+    )
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose numbers stand to the right."""
+    head = [columns, ["---" if i == 0 else "---:" for i in range(len(columns))]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*head, *rows])
+
+
+def save_json(path: Path, content: dict) -> None:
+    """Writes `content`, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_section(path: Path, name: str, text: str) -> None:
+    """Puts `text` between the lines `<!-- name -->` and `<!-- /name -->` of a file.
+
+    Raises:
+        SystemExit: the file has no such section.
+    """
+    before, start, rest = path.read_text().partition(f"<!-- {name} -->\n")
+    _, stop, after = rest.partition(f"<!-- /{name} -->")
+    if not start or not stop:
+        sys.exit(f"{path} has no section <!-- {name} --> ... <!-- /{name} -->")
+    path.write_text(f"{before}{start}{text}\n{stop}{after}")
+
+
+def _command() -> list[str]:
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return [module.name if module else Path(sys.argv[0]).stem, *sys.argv[1:]]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    flags = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in fields.get("flags", "").split()]
+    return f"{fields.get('model name', platform.machine())} (model {fields.get('model', '?')}; {', '.join(flags)})"
