@@ -119,7 +119,7 @@ class PretrainTrainingArguments(TrainingArguments):
 def parse(
     argv: Sequence[str], dataclass_types: Iterable[type], *, nested: str = "model", **parser_arguments: Any
 ) -> tuple[Any, ...]:
-    """Fills dataclasses from `--config RECIPE` and the other arguments, which win.
+    """Fills dataclasses from `--config RECIPE` (or just `RECIPE`, first) and the other arguments, which win.
 
     A recipe is the path of a YAML file, or the name of one that comes with the package (`decoder-tiny`). Its fields are
     those of the dataclasses. The field `nested` holds a mapping; `--model.hidden_size 128` sets one of its entries.
@@ -128,11 +128,14 @@ def parse(
         InputError: a recipe that is not there or no mapping, a field that does not exist (with the nearest that does),
             a value of the wrong type, a combination that `TrainingArguments` refuses.
     """
-    parser = _Parser(dataclass_types, allow_abbrev=False, **parser_arguments)
+    usage = "%(prog)s [RECIPE] [--FIELD VALUE ...]"
+    parser = _Parser(dataclass_types, allow_abbrev=False, usage=usage, **parser_arguments)
     parser.add_argument("--config", metavar="RECIPE", help="YAML file with any of these fields, or a recipe's name")
     names = {field.name for kind in parser.dataclass_types for field in dataclasses.fields(kind) if field.init}
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
+    if argv and not argv[0].startswith("-"):
+        argv = ["--config", *argv]
     config, rest = first.parse_known_args(argv)
     recipe = read_recipe(config.config) if config.config else {}
     for name in recipe:

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from ..configuration.errors import InputError
@@ -71,7 +72,7 @@ class PackedDataset(Dataset):
     def __init__(self, documents: datasets.Dataset, length: int, max_blocks: int | None = None):
         self.documents = documents.with_format("arrow")
         self.length = length
-        self.epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
         lengths = [_lengths(batch) for batch in self.documents.iter(batch_size=10_000)]
         self.ends = np.cumsum(np.concatenate([*lengths, np.zeros(0, np.int64)]), dtype=np.int64)
         self.num_tokens = int(self.ends[-1]) if len(self.ends) else 0
@@ -98,12 +99,12 @@ class PackedDataset(Dataset):
         return {
             "input_ids": tokens,
             "position_ids": np.arange(stop - start) - np.repeat(starts, lengths),
-            "place": (self.epoch, index),
+            "place": (int(self._epoch), index),
         }
 
     def set_epoch(self, epoch: int) -> None:
         """Says which pass over the data this is; it becomes part of every item's place."""
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
         """How often each token occurs in all documents: int64 of shape (vocab_size,)."""

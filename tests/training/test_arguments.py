@@ -51,6 +51,11 @@ def test_the_command_line_wins_over_the_recipe_and_the_recipe_over_the_defaults(
     assert training.lr_scheduler_kwargs == {"num_decay_steps": 3}
 
 
+def test_a_recipe_may_come_first_without_its_flag(tmp_path):
+    args, training = parse([recipe(tmp_path, "family: decoder\ndata: python-docs"), "--max_steps", "3"], TYPES)
+    assert args.family == "decoder" and args.data == ["python-docs"] and training.max_steps == 3
+
+
 def test_nested_fields_reach_the_sides_of_an_encoder_decoder():
     args, _ = parse([*NEEDED, "--model.encoder.num_hidden_layers", "3", "--model.decoder.sliding_window=8"], TYPES)
     assert args.model == {"encoder": {"num_hidden_layers": 3}, "decoder": {"sliding_window": 8}}

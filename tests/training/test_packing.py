@@ -1,6 +1,7 @@
 import datasets
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from trivium.configuration import InputError
 from trivium.training.packing import PackedDataset, tokenize_documents
@@ -67,6 +68,14 @@ def test_positions_restart_at_documents_and_blocks_only(length):
         assert item["place"] == (0, index)
     packed.set_epoch(3)
     assert packed[0]["place"] == (3, 0)
+
+
+def test_workers_that_live_on_hear_of_the_next_epoch():
+    packed = PackedDataset(as_dataset([[1] * 8]), 4)
+    loader = DataLoader(packed, collate_fn=list, num_workers=1, persistent_workers=True, multiprocessing_context="fork")
+    assert [row["place"] for batch in loader for row in batch] == [(0, 0), (0, 1)]
+    packed.set_epoch(1)
+    assert [row["place"] for batch in loader for row in batch] == [(1, 0), (1, 1)]
 
 
 def test_too_little_text_for_a_block_is_one_short_block():
