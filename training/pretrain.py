@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedConfig, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -50,7 +51,7 @@ class PretrainResult(NamedTuple):
 
     Attributes:
         output_dir: a checkpoint that the Auto classes load, with its tokenizer and `trivium_run.json`.
-        metrics: what was measured; see [`measured`].
+        metrics: what was measured; see [`train_and_measure`].
     """
 
     output_dir: str
@@ -96,7 +97,7 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
 
     set_seed(training_args.seed)
     trainer = PretrainTrainer(
-        model=model_class.from_pretrained(args.model_name_or_path) if args.model_name_or_path else model_class(config),
+        model=load_model(args, model_class) if args.model_name_or_path else model_class(config),
         args=training_args,
         data_collator=collator,
         train_dataset=train_dataset,
@@ -129,6 +130,15 @@ def load_config(args: PretrainArguments, config_class: Any) -> Any:
     if args.shape:
         raise InputError(f"the checkpoint '{name}' has its shape: leave `model` out ({', '.join(args.shape)}).")
     return config_class.from_pretrained(name)
+
+
+def load_model(args: PretrainArguments, model_class: Any) -> Any:
+    """The model of the checkpoint to go on from, in float32; raises `InputError` if its weights cannot be read."""
+    try:
+        return model_class.from_pretrained(args.model_name_or_path, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the weights of '{args.model_name_or_path}' cannot be read: {reason}") from error
 
 
 def choose_tokenizer(
@@ -223,8 +233,8 @@ def run_record(
     args: PretrainArguments, training_args: PretrainTrainingArguments, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """What `trivium_run.json` says: the measurements, every setting that is not the default, versions and machine."""
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
-    settings = {name: value for name, value in training_args.to_sanitized_dict().items() if value != defaults.get(name)}
+    defaults = TrainingArguments(training_args.output_dir).to_dict()
+    settings = {name: value for name, value in training_args.to_dict().items() if value != defaults.get(name)}
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {
         "metrics": metrics,

@@ -123,6 +123,19 @@ def test_going_on_from_a_checkpoint(argv, tmp_path):
         torch.testing.assert_close(one[name], other[name])
 
 
+def test_broken_weights_are_said(argv, tmp_path, capsys):
+    first = tmp_path / "first"
+    verb.main(argv("decoder", "--output_dir", str(first)))
+    weights = first / "model.safetensors"
+    for content in (weights.read_bytes()[:1000], None):
+        weights.unlink()
+        if content is not None:
+            weights.write_bytes(content)
+        more = ["--model_name_or_path", str(first), "--output_dir", str(tmp_path / "on")]
+        assert run(verb.main, argv("decoder", *more, shape=[])) == 2
+        assert f"the weights of '{first}' cannot be read" in capsys.readouterr().err
+
+
 @pytest.fixture
 def bert(tmp_path):
     folder = tmp_path / "bert"
