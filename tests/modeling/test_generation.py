@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import GenerationConfig
 
 from tests.families import FAMILY_VARIANTS, LM_HEADS, VARIANTS, distance, draw_texts, make_model, padded
@@ -80,6 +82,8 @@ def test_a_cache_changes_no_strategy(family, variant, strategy, cache):
 @pytest.mark.parametrize("how", ["assistant", "itself", "prompt lookup"])
 @pytest.mark.parametrize(("family", "variant"), FEW)
 def test_assisted_generation_is_greedy(family, variant, how):
+    if variant == "sliding" and how != "prompt lookup" and Version(transformers.__version__) < Version("5.18"):
+        pytest.skip("transformers 5.17 sizes the mask of a cropped sliding cache wrongly here, and torch refuses it")
     head = HEADS[family]
     model = make_model(head, variant, torch.float64)
     batch = prompts(head, model.config, lengths=(6,))
