@@ -60,6 +60,8 @@ def varlen_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, softcap=softcap, **kwargs
         )
     batch, heads, length, width = query.shape
+    if torch.is_autocast_enabled(query.device.type):  # reaches neither into an operator nor to the choice of a kernel
+        query, key, value = (x.to(torch.get_autocast_dtype(x.device.type)) for x in (query, key, value))
     q, k, v = (x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[-1]) for x in (query, key, value))
     rule = Rule(float(scaling), module.is_causal, module.sliding_window, softcap)
     queries, keys = documents
@@ -125,8 +127,23 @@ def _attend(q, k, v, bias, rule, dropout):
     return F.dropout(weights, dropout) @ v
 
 
+def _flash_backward(grad, q, k, v, rule):
+    """Gradients of q, k, v (as `_attend` takes them), without bias and softcap, by torch's flash kernel for the CPU."""
+    groups = k.shape[1]
+    k, v = (x.repeat_interleave(q.shape[1] // groups, dim=1) for x in (k, v))
+    mask = _visible(q.shape[2], k.shape[2], rule, q.device, explicit=False)
+    if mask is not None:
+        mask = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -math.inf)
+    plan, options = (0.0, rule.causal and mask is None), {"attn_mask": mask, "scale": rule.scaling}
+    out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, *plan, **options)
+    query_grad, *shared = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad, q, k, v, out, log_sums, *plan, **options
+    )
+    return query_grad, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared)
+
+
 def _attend_backward(grad, q, k, v, bias, rule):
-    """Gradients of q, k, v (as `_attend` takes them) and of the biased scores (N, H, Lq, Lk).
+    """Gradients of q, k, v (as `_attend` takes them) and of the biased scores (N, H, Lq, Lk), for every rule.
 
     Written out, because autograd does not reach into an operator. The scores are computed once more, not kept.
     """
@@ -232,9 +249,13 @@ def _attend_documents_backward(
     grads: tuple[list[torch.Tensor], ...] = ([], [], [])
     wide = torch.promote_types(query.dtype, torch.float32)
     bias_grad = query.new_empty(0) if bias is None else bias.new_zeros(bias.shape, dtype=wide)
+    flash = bias is None and rule.softcap is None and query.device.type == "cpu"
     parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
     for g, q, k, v in _groups(*parts):
-        *group_grads, scores_grad = _attend_backward(g, q, k, v, bias, rule)
+        if flash and q.numel() and k.numel():  # the kernel cannot do without tokens
+            group_grads = _flash_backward(g, q, k, v, rule)
+        else:
+            *group_grads, scores_grad = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):
             pieces.append(piece.to(query.dtype))
         if bias is not None:

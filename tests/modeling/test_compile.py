@@ -50,6 +50,21 @@ def test_compiled_is_eager(family, variant, layout, backend, tmp_path):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_compiled_under_autocast_is_eager():
+    """Queries and keys leave their norms in float32, values do not: an operator must not see the difference."""
+    torch.compiler.reset()
+    head = next(head for head in LM_HEADS if head.family == "decoder")
+    model = make_model(head).train()
+    batch = flattened(draw_texts(head, model.config, (6, 9, 2), labels=True))
+    losses, grads = [], []
+    for candidate in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses.append(candidate(**batch).loss)
+        grads.append(torch.autograd.grad(losses[-1], list(model.parameters())))
+    assert distance(*losses) < 1e-2
+    assert distance(*grads) < 2e-2
+
+
 @pytest.mark.slow
 def test_a_new_cut_into_documents_compiles_nothing_anew():
     """Lengths change with every batch; as long as the total stays, the compiled code does."""
