@@ -57,11 +57,10 @@ def test_every_model_is_found_by_its_architecture_name(model):
     assert model.__name__ in trivium.__all__
 
 
-@pytest.mark.parametrize("before", ["", "from transformers import ProcessorMixin"], ids=["alone", "after more of it"])
-def test_whoever_imported_transformers_first_finds_the_models_too(before):
+def test_whoever_imported_transformers_first_finds_the_models_too():
     """transformers replaces its own module while it loads; TRL and vLLM may hold either of the two."""
     code = (
-        f"import transformers as first\n{before}\n"
+        "import transformers as first\nfrom transformers import ProcessorMixin\n"
         "import trivium\nimport transformers as last\n"
         "assert first.TriviumDecoderForCausalLM is last.TriviumDecoderForCausalLM is trivium.TriviumDecoderForCausalLM"
     )
@@ -88,17 +87,6 @@ def test_registering_twice_changes_nothing():
     register()
     config = trivium.TriviumDecoderConfig(**TINY)
     assert type(transformers.AutoModel.from_config(config)) is trivium.TriviumDecoderModel
-
-
-def test_a_checkpoint_loads_in_a_process_that_only_imports_the_package(tmp_path):
-    trivium.TriviumDecoderForCausalLM(trivium.TriviumDecoderConfig(**TINY)).save_pretrained(tmp_path)
-    code = (
-        "import sys, trivium; from transformers import AutoModelForCausalLM;"
-        "print(type(AutoModelForCausalLM.from_pretrained(sys.argv[1])).__module__)"
-    )
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("trivium.modeling")
 
 
 def test_everything_public_exists():
