@@ -1,6 +1,6 @@
 """The three configurations that users name: encoder, decoder, encoder-decoder."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from transformers.configuration_utils import PreTrainedConfig
 
@@ -69,7 +69,7 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
     model_type = "trivium_encoder_decoder"
     keys_to_ignore_at_inference = ["past_key_values"]
     sub_configs = {"encoder": TriviumEncoderConfig, "decoder": TriviumDecoderConfig}
-    base_model_fsdp_plan = {}  # each side brings its own
+    base_model_fsdp_plan: ClassVar[dict[str, str]] = {}  # each side brings its own
 
     encoder: TriviumEncoderConfig | dict[str, Any] | None = None
     decoder: TriviumDecoderConfig | dict[str, Any] | None = None
