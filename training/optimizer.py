@@ -1,48 +1,67 @@
 """Muon for the matrices inside the blocks and AdamW for everything else, as one optimizer."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+BATCH_ELEMENTS = 2**22  # so many numbers are orthogonalised at a time: many small matrices, or one large
 
-def orthogonalize(matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int) -> torch.Tensor:
-    """The orthogonal matrix nearest to `matrix` (m, n), roughly: its singular values come out between 0.7 and 1.2.
+
+def orthogonalize(matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int) -> torch.Tensor:
+    """The orthogonal matrix nearest to each of `matrices` (N, m, n), roughly: singular values come out in 0.7 to 1.2.
 
     Newton-Schulz iterations with a quintic polynomial (Jordan et al., 2024).
     """
     a, b, c = coefficients
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
-    x = x / x.norm().clamp(min=1e-7)
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
-        gram = x @ x.T
-        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.addmm(x, polynomial, x, beta=a)
-    return x if wide else x.T
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x if wide else x.mT
 
 
 class Muon(torch.optim.Muon):
-    """torch's Muon, but in float32 on a CPU: it iterates in bfloat16, which most CPUs emulate, 25 times slower."""
+    """torch's Muon, with matrices of one shape taken together, and in float32 on a CPU: torch's iterates one by one in
+    bfloat16, which most CPUs emulate, 25 times slower.
+    """
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update; momentum by Nesterov, decoupled weight decay, sizes as AdamW's (Liu et al., 2025)."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
-                direction = parameter.grad.lerp(momentum, group["momentum"])
-                direction = direction.float() if parameter.device.type == "cpu" else direction.bfloat16()
-                update = orthogonalize(direction, group["ns_coefficients"], group["ns_steps"])
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                scale = 0.2 * max(parameter.shape) ** 0.5
-                parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
+            for parameters in _alike(group["params"]):
+                directions = torch.stack([self._direction(parameter, group) for parameter in parameters])
+                directions = directions.float() if directions.device.type == "cpu" else directions.bfloat16()
+                updates = orthogonalize(directions, group["ns_coefficients"], group["ns_steps"])
+                scale = 0.2 * max(directions.shape[1:]) ** 0.5
+                for parameter, update in zip(parameters, updates, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
+
+    def _direction(self, parameter: nn.Parameter, group: dict[str, Any]) -> torch.Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+        return parameter.grad.lerp(momentum, group["momentum"])
+
+
+def _alike(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Those that have gradients, in lists of one shape, dtype and device of at most BATCH_ELEMENTS or one parameter."""
+    kinds = defaultdict(list)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            kinds[parameter.shape, parameter.dtype, parameter.device].append(parameter)
+    for alike in kinds.values():
+        count = max(1, BATCH_ELEMENTS // max(1, alike[0].numel()))
+        for start in range(0, len(alike), count):
+            yield alike[start : start + count]
 
 
 class MuonAdamW(torch.optim.Optimizer):

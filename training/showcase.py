@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline, set_see
 
 MASKED = "The for statement is used to [MASK] over the elements of a sequence."
 BEGINNING = "The import statement"
-CORRUPTED = "The for statement is used to <extra_id_0> the elements of a sequence."
+CORRUPTED = "The value of <extra_id_0> attribute."
 
 
 def fill_mask(checkpoint: Path) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from trivium.training import optimizer as optimizer_module
 from trivium.training.optimizer import Muon, MuonAdamW, orthogonalize, split_parameters
 
 
@@ -49,26 +50,37 @@ def test_only_the_matrices_between_hidden_states_are_muons():
 @pytest.mark.parametrize("shape", [(8, 8), (8, 40), (64, 16)])
 def test_orthogonalized_matrices_keep_their_directions_and_lose_their_sizes(shape):
     torch.manual_seed(0)
-    matrix = torch.randn(shape)
-    result = orthogonalize(matrix, (3.4445, -4.7750, 2.0315), 5)
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    sizes = left.T @ result @ right.T
-    torch.testing.assert_close(sizes, sizes.diag().diag(), rtol=0, atol=1e-4)
-    assert result.shape == shape and sizes.diag().min() > 0.3 and sizes.diag().max() < 1.25
+    matrices = torch.randn(3, *shape)
+    results = orthogonalize(matrices, (3.4445, -4.7750, 2.0315), 5)
+    for matrix, result in zip(matrices, results, strict=True):
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        sizes = left.T @ result @ right.T
+        torch.testing.assert_close(sizes, sizes.diag().diag(), rtol=0, atol=1e-4)
+        assert result.shape == shape and sizes.diag().min() > 0.3 and sizes.diag().max() < 1.25
 
 
-def test_muon_is_torchs_but_for_the_precision():
-    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 128).view(8, 16)) for _ in range(2))
+@pytest.mark.parametrize("batch", [1, 300, 2**22])
+def test_muon_is_torchs_but_for_the_precision(batch, monkeypatch):
+    """However many matrices it takes at a time; one of them has no gradient at first."""
+    monkeypatch.setattr(optimizer_module, "BATCH_ELEMENTS", batch)
+    shapes = [(8, 16), (16, 8), (8, 16), (8, 16), (4, 4), (8, 16)]
+    ours, theirs = (
+        [nn.Parameter(torch.linspace(-1, size, 16 * 8)[: m * n].view(m, n)) for size, (m, n) in enumerate(shapes, 1)]
+        for _ in range(2)
+    )
     arguments = dict(lr=0.02, weight_decay=0.1)
-    optimizers = [Muon([ours], **arguments), torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **arguments)]
+    optimizers = [Muon(ours, **arguments), torch.optim.Muon(theirs, adjust_lr_fn="match_rms_adamw", **arguments)]
     for step in range(5):
-        gradient = torch.randn(8, 16, generator=torch.Generator().manual_seed(step))
-        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
-            parameter.grad = gradient.clone()
+        for number, shape in enumerate(shapes):
+            gradient = torch.randn(shape, generator=torch.Generator().manual_seed(10 * step + number))
+            for parameters in (ours, theirs):
+                parameters[number].grad = None if step == 0 and number == 2 else gradient.clone()
+        for optimizer in optimizers:
             optimizer.step()
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
-    states = [optimizer.state_dict()["state"][0] for optimizer in optimizers]
-    torch.testing.assert_close(states[0]["momentum_buffer"], states[1]["momentum_buffer"])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=4e-3)
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    for number in range(len(shapes)):
+        torch.testing.assert_close(*(state[number]["momentum_buffer"] for state in states))
 
 
 def test_equals_the_two_optimizers_side_by_side():
