@@ -9,6 +9,7 @@ Shapes: B rows, T tokens a row, H query heads, G key-value heads, D head width, 
 
 import inspect
 import math
+from collections import defaultdict
 from typing import NamedTuple
 
 import torch
@@ -84,27 +85,38 @@ def can_compile(config, training: bool) -> bool:
 def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):
     """Attention within each document: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
     groups = _groups((query, query_lengths), (key, key_lengths), (value, key_lengths))
-    return _join([_attend(q, k, v, bias, rule, dropout) for q, k, v in groups])
+    return _join([(numbers, _attend(q, k, v, bias, rule, dropout)) for numbers, (q, k, v) in groups])
 
 
-def _groups(*parts: tuple[torch.Tensor, list[int]]) -> list[tuple[torch.Tensor, ...]]:
-    """Cuts flat tensors (T, H, D) by the lengths given with each: one group (1, H, L, D) per document, or a single
-    group (N, H, L, D) where all documents have one length.
+def _groups(*parts: tuple[torch.Tensor, list[int]]) -> list[tuple[list[int], tuple[torch.Tensor, ...]]]:
+    """Cuts flat tensors (T, H, D) by the lengths given with each, and stacks the documents of equal lengths: their
+    numbers, and of each tensor (N, H, L, D).
 
-    `split` and `cat`, not slices: the gradient of a slice is a tensor of zeros as large as the batch.
+    `split` and `stack`, not slices: the gradient of a slice is a tensor of zeros as large as the batch.
     """
-    if all(len(set(lengths)) == 1 for _, lengths in parts):
-        groups = [tuple(x.unflatten(0, (len(lengths), -1)) for x, lengths in parts)]
-    else:
-        pieces = zip(*(x.split(lengths) for x, lengths in parts), strict=True)
-        groups = [tuple(x.unsqueeze(0) for x in document) for document in pieces]
-    return [tuple(x.transpose(1, 2) for x in group) for group in groups]
+    alike = defaultdict(list)
+    for number, lengths in enumerate(zip(*(lengths for _, lengths in parts), strict=True)):
+        alike[lengths].append(number)
+    if len(alike) == 1:
+        (numbers,) = alike.values()
+        return [(numbers, tuple(x.unflatten(0, (len(numbers), -1)).transpose(1, 2) for x, _ in parts))]
+    cut = [x.split(lengths) for x, lengths in parts]
+    return [
+        (numbers, tuple(torch.stack([pieces[number] for number in numbers]).transpose(1, 2) for pieces in cut))
+        for numbers in alike.values()
+    ]
 
 
-def _join(groups: list[torch.Tensor]) -> torch.Tensor:
-    """Undoes `_groups` for one tensor: (N, H, L, D) each -> (T, H, D)."""
-    flat = [x.transpose(1, 2).flatten(0, 1) for x in groups]
-    return flat[0] if len(flat) == 1 else torch.cat(flat)
+def _join(groups: list[tuple[list[int], torch.Tensor]]) -> torch.Tensor:
+    """Undoes `_groups` for one tensor: (N, H, L, D) of each group -> (T, H, D)."""
+    if len(groups) == 1:
+        return groups[0][1].transpose(1, 2).flatten(0, 1)
+    pieces = {
+        number: piece
+        for numbers, x in groups
+        for number, piece in zip(numbers, x.transpose(1, 2).unbind(), strict=True)
+    }
+    return torch.cat([pieces[number] for number in range(len(pieces))])
 
 
 def _attend(q, k, v, bias, rule, dropout):
@@ -246,18 +258,18 @@ def _attend_documents_backward(
     """Gradients of query, key, value and bias (empty if there is none)."""
     rule = Rule(scaling, causal, window or None, softcap or None)
     query_lengths, key_lengths = _lengths(query_ids, key_ids)
-    grads: tuple[list[torch.Tensor], ...] = ([], [], [])
+    grads: tuple[list[tuple[list[int], torch.Tensor]], ...] = ([], [], [])
     wide = torch.promote_types(query.dtype, torch.float32)
     bias_grad = query.new_empty(0) if bias is None else bias.new_zeros(bias.shape, dtype=wide)
     flash = bias is None and rule.softcap is None and query.device.type == "cpu"
     parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
-    for g, q, k, v in _groups(*parts):
+    for numbers, (g, q, k, v) in _groups(*parts):
         if flash and q.numel() and k.numel():  # the kernel cannot do without tokens
             group_grads = _flash_backward(g, q, k, v, rule)
         else:
             *group_grads, scores_grad = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):
-            pieces.append(piece.to(query.dtype))
+            pieces.append((numbers, piece.to(query.dtype)))
         if bias is not None:
             rows, columns = scores_grad.shape[-2:]
             bias_grad[..., :rows, :columns] += scores_grad.sum(0, keepdim=True)

@@ -34,7 +34,7 @@ COLUMNS = {
 NOTE = (
     "before, after: held-out bits per predicted byte; unigram: the same by the frequencies of the tokens alone. The "
     "three families predict different positions from different context (the decoder every token from those before it, "
-    "the encoder 30% of the tokens from both sides, the encoder-decoder half of them in spans): compare along a row, "
+    "the encoder 30% of the tokens from both sides, the encoder-decoder as many in spans): compare along a row, "
     "never down a column."
 )
 

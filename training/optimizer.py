@@ -45,11 +45,13 @@ class Muon(torch.optim.Muon):
                     parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
 
     def _direction(self, parameter: nn.Parameter, group: dict[str, Any]) -> torch.Tensor:
+        gradient = parameter.grad
+        assert gradient is not None
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
-        return parameter.grad.lerp(momentum, group["momentum"])
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(momentum, group["momentum"])
 
 
 def _alike(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline, set_see
 
 MASKED = "The for statement is used to [MASK] over the elements of a sequence."
 BEGINNING = "The import statement"
-CORRUPTED = "The value of <extra_id_0> attribute."
+CORRUPTED = "Return a <extra_id_0> of the given object."
 
 
 def fill_mask(checkpoint: Path) -> str:
