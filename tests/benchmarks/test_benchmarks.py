@@ -44,7 +44,7 @@ def test_training_is_measured_and_written_down(memory, tmp_path):
     (entry,) = results["entries"]
     assert len(entry["speed"]["ratios"]) == 2
     assert all(value > 0 for name in training.CONTENDERS for value in entry["speed"][name]["tokens_per_second"])
-    assert entry["memory"] is None if not memory else entry["memory"].keys() == {"ours", "peer"}
+    assert entry["memory"] is None if not memory else min(entry["memory"][name] for name in ("ours", "peer")) > 0
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| encoder-decoder (T5) | real lengths |" in text
