@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import linear_cross_entropy, report, training
+from benchmarks import linear_cross_entropy, muon, report, training
 from benchmarks.contenders import FAMILIES, SHAPES, build
 from benchmarks.data import LAYOUTS, Corpus
 
@@ -63,6 +63,13 @@ def test_ways_to_the_loss_agree_and_are_measured(tmp_path, monkeypatch):
     linear_cross_entropy.main(["--quick", "--repetitions", "2", "--output", str(tmp_path)])
     entries = json.loads((tmp_path / "linear-cross-entropy.json").read_text())["entries"]
     assert len(entries) == 2 * len(linear_cross_entropy.WAYS)
+    assert all(len(entry["seconds"]) == 2 for entry in entries)
+
+
+def test_steps_of_muon_are_measured(tmp_path):
+    muon.main(["--quick", "--repetitions", "2", "--output", str(tmp_path)])
+    entries = json.loads((tmp_path / "muon.json").read_text())["entries"]
+    assert [entry["way"] for entry in entries] == list(muon.WAYS)
     assert all(len(entry["seconds"]) == 2 for entry in entries)
 
 

@@ -59,10 +59,12 @@ def test_orthogonalized_matrices_keep_their_directions_and_lose_their_sizes(shap
         assert result.shape == shape and sizes.diag().min() > 0.3 and sizes.diag().max() < 1.25
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("batch", [1, 300, 2**22])
-def test_muon_is_torchs_but_for_the_precision(batch, monkeypatch):
+def test_muon_is_torchs_but_for_the_precision(batch, dtype, monkeypatch):
     """However many matrices it takes at a time; one of them has no gradient at first."""
     monkeypatch.setattr(optimizer_module, "BATCH_ELEMENTS", batch)
+    monkeypatch.setattr(optimizer_module, "iteration_dtype", lambda device: dtype)
     shapes = [(8, 16), (16, 8), (8, 16), (8, 16), (4, 4), (8, 16)]
     ours, theirs = (
         [nn.Parameter(torch.linspace(-1, size, 16 * 8)[: m * n].view(m, n)) for size, (m, n) in enumerate(shapes, 1)]
@@ -118,3 +120,17 @@ def test_a_restored_optimizer_goes_on_as_if_nothing_had_happened():
     train(other, restored, 3)
     for left, right in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx512_f": True, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_f": True, "avx512_bf16": False, "cpu_name": "bf16"}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_muon_iterates_in_what_the_cpu_is_fast_in(capabilities, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert optimizer_module.iteration_dtype(torch.device("cpu")) == dtype
+    assert optimizer_module.iteration_dtype(torch.device("cuda")) == torch.bfloat16
