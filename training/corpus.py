@@ -10,7 +10,7 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 from ..configuration.errors import InputError
@@ -20,6 +20,10 @@ SKIPPED_FOLDERS = frozenset("__pycache__ _bundled idlelib lib2to3 site-packages 
 MIN_DOCUMENT_CHARACTERS = 200
 # Paragraphs at least this long occur once in the corpus: topics quote each other, and what is held out must be unseen.
 MIN_UNIQUE_CHARACTERS = 60
+# A line at least this long ended because the page did, so the next one goes on with its sentence.
+MIN_WRAPPED_CHARACTERS = 50
+# What begins a line of its own all the same: items of lists, rules, tables, directives.
+NEW_LINE = re.compile(r"[-*+] |[-*=~^]{4}|[|.#@]|\w{1,2}[.)] ")
 
 
 def python_docs() -> Iterator[dict[str, str]]:
@@ -88,5 +92,19 @@ def _without_repeats(text: str, seen: set[str]) -> str:
             if key in seen:
                 continue
             seen.add(key)
-        kept.append(paragraph.rstrip())
+        kept.append(_unwrap(paragraph.rstrip()))
     return "\n\n".join(kept)
+
+
+def _unwrap(paragraph: str) -> str:
+    """`paragraph` without the line breaks that only fit it to a page, unless it is a session of the interpreter."""
+    if ">>>" in paragraph:
+        return paragraph
+    lines = paragraph.split("\n")
+    text = lines[0]
+    for before, line in pairwise(lines):
+        start = line.lstrip()
+        goes_on = len(before) >= MIN_WRAPPED_CHARACTERS and not NEW_LINE.match(start)
+        alike = len(line) - len(start) == len(before) - len(before.lstrip())
+        text += f" {start}" if goes_on and alike else f"\n{line}"
+    return text

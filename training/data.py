@@ -1,7 +1,10 @@
 """Text to train on and text held out: from a Hub dataset, local files, or the corpus that Python carries."""
 
 import glob
+import inspect
 import os
+import sys
+import sysconfig
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,8 +15,8 @@ import datasets
 import numpy as np
 
 from ..configuration.errors import InputError
+from . import corpus
 from .arguments import DataArguments
-from .corpus import python_docs
 
 EMBEDDED_CORPUS = "python-docs"
 READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -58,8 +61,7 @@ def load_texts(
     if not 0 < held_out_fraction < 1:
         raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {held_out_fraction}.")
     if sources == [EMBEDDED_CORPUS]:
-        documents = _load(EMBEDDED_CORPUS, lambda: datasets.Dataset.from_generator(python_docs))
-        return split_held_out(_text_only(documents, "text", EMBEDDED_CORPUS), held_out_fraction)
+        return split_held_out(_text_only(_load_corpus(), "text", EMBEDDED_CORPUS), held_out_fraction)
     if len(sources) == 1 and not _looks_like_a_file(sources[0]):
         parts = _load_repository(sources[0], data_config, data_split)
         parts = [_text_only(part, text_column, sources[0]) for part in parts]
@@ -160,6 +162,16 @@ def _reader(path: str) -> str:
     if not Path(path).stat().st_size:
         raise InputError(f"'{path}' is empty.")
     return READERS[suffix]
+
+
+def _load_corpus() -> datasets.Dataset:
+    # What the text comes from, and how, is there for the cache, which many Pythons and versions of this code share.
+    stamp = "\n".join([sys.version, sysconfig.get_path("stdlib"), inspect.getsource(corpus)])
+    return _load(EMBEDDED_CORPUS, lambda: datasets.Dataset.from_generator(_documents, gen_kwargs={"stamp": stamp}))
+
+
+def _documents(stamp: str) -> Iterator[dict[str, str]]:
+    yield from corpus.python_docs()
 
 
 def _load_pages(paths: list[str]) -> datasets.Dataset:

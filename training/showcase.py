@@ -37,7 +37,7 @@ def restore_span(checkpoint: Path) -> str:
     with torch.no_grad():
         written = model.generate(**tokenizer(CORRUPTED, return_tensors="pt"), max_new_tokens=12, num_beams=4)[0]
     span = tokenizer.decode(written).partition("<extra_id_0>")[2].partition("<extra_id_1>")[0].partition("</s>")[0]
-    return f"{CORRUPTED} ->{span}"
+    return f"{CORRUPTED} -> {' '.join(span.split()) or '(nothing)'}"
 
 
 SAMPLES = {"encoder": fill_mask, "decoder": continue_text, "encoder-decoder": restore_span}

@@ -3,7 +3,7 @@ from itertools import islice
 
 import pytest
 
-from trivium.training.corpus import MIN_DOCUMENT_CHARACTERS, MIN_UNIQUE_CHARACTERS, python_docs
+from trivium.training.corpus import MIN_DOCUMENT_CHARACTERS, MIN_UNIQUE_CHARACTERS, _unwrap, python_docs
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,33 @@ def test_holds_the_language_reference_and_the_docstrings(corpus):
     assert text["help('for')"].startswith('The "for" statement\n')
     assert "Serialize ``obj`` to a JSON formatted ``str``." in text["json"]
     assert "\nJSONDecodeError\n\nSubclass of ValueError" in text["json.decoder"]
+
+
+def test_sentences_are_not_broken_to_fit_a_page_and_code_stays_as_it_is(corpus):
+    text = {document["name"]: document["text"] for document in corpus}
+    assert "is used to iterate over the elements of a sequence (such as a" in text["help('for')"]
+    assert "\n   for i in range(10):\n       print(i)\n" in text["help('for')"]
+    assert "\n    >>> print(json.dumps({'4': 5, '6': 7}, sort_keys=True, indent=4))\n    {\n" in text["json"]
+
+
+LONG = "a line that is so long that the next one must have been broken off it"
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "unwrapped"),
+    [
+        (f"{LONG}\nfor want of room", f"{LONG} for want of room"),
+        (f"  {LONG}\n  {LONG}\n  the end", f"  {LONG} {LONG} the end"),
+        ("a heading\nand a line", None),
+        (f"{LONG}\n    an indented line", None),
+        (f"{LONG}\n- an item", None),
+        (f"{LONG}\n{'=' * len(LONG)}", None),
+        (f">>> {LONG!r}\n{LONG!r}", None),
+        ("", None),
+    ],
+)
+def test_what_goes_on_in_the_next_line(paragraph, unwrapped):
+    assert _unwrap(paragraph) == (paragraph if unwrapped is None else unwrapped)
 
 
 def test_is_the_same_every_time_and_imports_none_of_what_it_reads(corpus):

@@ -1,10 +1,12 @@
 import gzip
 import json
+import sys
 
 import datasets
 import pytest
 
 from trivium.configuration import InputError
+from trivium.training import corpus
 from trivium.training.data import PAGE_CHARACTERS, load_texts
 
 ROWS = [f"document number {number}" for number in range(200)]
@@ -87,6 +89,18 @@ def test_a_validation_split_is_held_out_whole(tmp_path):
     write(tmp_path / "set" / "validation.jsonl", json_lines(ROWS[3:5]))
     texts = load_texts(str(tmp_path / "set"))
     assert texts.train["text"][:] == ROWS[:3] and texts.held_out["text"][:] == ROWS[3:5]
+
+
+def test_another_pythons_corpus_is_not_taken_from_the_cache(monkeypatch):
+    def texts():
+        return {text for part in load_texts("python-docs") for text in part["text"]}
+
+    here = texts()
+    other = [{"name": "a", "text": "one text"}, {"name": "b", "text": "another text"}]
+    monkeypatch.setattr(corpus, "python_docs", lambda: iter(other))
+    assert texts() == here
+    monkeypatch.setattr(sys, "version", f"another {sys.version}")
+    assert texts() == {"one text", "another text"}
 
 
 def test_an_edited_file_is_read_again(tmp_path):
