@@ -233,13 +233,11 @@ def run_record(
     args: PretrainArguments, training_args: PretrainTrainingArguments, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """What `trivium_run.json` says: the measurements, every setting that is not the default, versions and machine."""
-    defaults = TrainingArguments(training_args.output_dir).to_dict()
-    settings = {name: value for name, value in training_args.to_dict().items() if value != defaults.get(name)}
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {
         "metrics": metrics,
         "pretraining": dataclasses.asdict(args),
-        "training": settings,
+        "training": changed_settings(training_args),
         "versions": {
             "trivium": __version__,
             "transformers": transformers.__version__,
@@ -247,6 +245,22 @@ def run_record(
             "python": platform.python_version(),
         },
         "machine": {"processor": device, "processes": training_args.world_size, "system": platform.platform()},
+    }
+
+
+def changed_settings(training_args: TrainingArguments) -> dict[str, Any]:
+    """The settings that are not transformers' defaults, without those that are empty both ways and without secrets.
+
+    Compared with the fields' defaults: a second `TrainingArguments` would reset the state of the running processes.
+    """
+    defaults = {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(TrainingArguments)
+    }
+    return {
+        name: value
+        for name, value in training_args.to_dict().items()
+        if value != (default := defaults.get(name)) and (value or default) and not name.endswith("_token")
     }
 
 

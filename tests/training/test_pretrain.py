@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from accelerate import PartialState
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -237,6 +238,15 @@ def test_as_a_command_and_under_a_launcher(argv, tmp_path):
         assert AutoModelForSeq2SeqLM.from_pretrained(folder) is not None
     bad = subprocess.run([sys.executable, *module, "--family", "x"], capture_output=True, text=True, env=environment)
     assert bad.returncode == 2 and bad.stderr.startswith("trivium: error:") and bad.stderr.count("\n") == 1
+
+
+def test_the_record_holds_the_settings_that_were_changed_and_leaves_the_processes_alone(tmp_path):
+    training = PretrainTrainingArguments(output_dir=str(tmp_path), muon=True, max_steps=3, hub_token="secret")
+    state = dict(PartialState._shared_state)
+    settings = verb.changed_settings(training)
+    assert PartialState._shared_state == state != {}
+    assert settings["muon"] is True and settings["max_steps"] == 3 and settings["weight_decay"] == 0.1
+    assert not {"hub_token", "per_device_train_batch_size", "gradient_checkpointing"} & set(settings)
 
 
 def test_settings_that_do_not_fit_a_checkpoint_raise_in_python():
