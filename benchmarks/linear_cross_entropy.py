@@ -104,11 +104,7 @@ def print_memory(shape: tuple[int, int, int], dtype: str, way: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the table and saves the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="a toy size: shows that it runs, measures nothing")
-    parser.add_argument("--output", type=Path, default=Path("out/bench"))
-    parser.add_argument("--write", type=Path, help="file whose section `loss on cpu` gets the table")
+    parser = report.option_parser(__doc__, "loss on cpu", repetitions=7)
     parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.memory_of:

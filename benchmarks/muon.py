@@ -5,9 +5,7 @@
 The ways take turns in one process on the matrices of a decoder, with random gradients.
 """
 
-import argparse
 import time
-from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
@@ -49,11 +47,7 @@ def measure(shape: tuple[int, int], repetitions: int) -> tuple[int, dict[str, li
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the table and saves the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="a toy size: shows that it runs, measures nothing")
-    parser.add_argument("--output", type=Path, default=Path("out/bench"))
-    parser.add_argument("--write", type=Path, help="file whose section `muon on cpu` gets the table")
+    parser = report.option_parser(__doc__, "muon on cpu", repetitions=9)
     options = parser.parse_args(arguments)
     where, entries, rows = report.machine(), [], []
     for name, shape in (QUICK if options.quick else SHAPES).items():

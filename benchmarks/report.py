@@ -1,5 +1,6 @@
-"""What a benchmark leaves: JSON with everything, and a Markdown section that it writes into the documentation."""
+"""What benchmarks share: their options, and what they leave, JSON and a Markdown section of the documentation."""
 
+import argparse
 import json
 import os
 import platform
@@ -10,6 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+
+def option_parser(description: str | None, section: str, repetitions: int) -> argparse.ArgumentParser:
+    """A parser of the options that every benchmark takes, whose tables go into `section`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=repetitions)
+    parser.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, measures nothing")
+    parser.add_argument("--output", type=Path, default=Path("out/bench"))
+    parser.add_argument("--write", type=Path, help=f"file whose section `{section}` gets the tables")
+    return parser
 
 
 def machine(device: str = "cpu") -> dict[str, str | int]:

@@ -150,7 +150,7 @@ def as_markdown(results: dict) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line, with what depends on the device and on `--quick` filled in."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.option_parser(__doc__, "training on DEVICE", repetitions=7)
     parser.add_argument("--size", nargs="+", choices=SHAPES, help="5m; on a GPU 125m")
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES)
     parser.add_argument("--data", nargs="+", choices=LAYOUTS, default=LAYOUTS)
@@ -159,11 +159,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rows", type=int, help="documents or rows of a batch")
     parser.add_argument("--length", type=int, help="tokens of a row, and the longest document")
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, measures nothing")
     parser.add_argument("--no_memory", action="store_true", help="leave the memory out")
-    parser.add_argument("--output", type=Path, default=Path("out/bench"))
-    parser.add_argument("--write", type=Path, help="file whose section `training on cpu` (or cuda) gets the tables")
     parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     gpu = options.device == "cuda"
