@@ -130,10 +130,8 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append([way, name, str(shape[2]), dtype, spread, f"{relative:.2f}", f"{entry['mb']:,.0f}"])
     columns = ["way", "tokens x words", "width", "precision", "seconds (range)", "to logits", "MB"]
     text = f"{report.describe(where)}\n\n{report.table(columns, rows)}"
-    print(text)
-    report.save_json(options.output / "linear-cross-entropy.json", {"machine": where, "entries": entries})
-    if options.write:
-        report.write_section(options.write, "loss on cpu", text)
+    results = {"machine": where, "entries": entries}
+    report.publish(options, "linear-cross-entropy", "loss on cpu", results, text)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,7 @@ def measure(shape: tuple[int, int], repetitions: int) -> tuple[int, dict[str, li
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the table and saves the results."""
-    parser = report.option_parser(__doc__, "muon on cpu", repetitions=9)
-    options = parser.parse_args(arguments)
+    options = report.option_parser(__doc__, "muon on cpu", repetitions=9).parse_args(arguments)
     where, entries, rows = report.machine(), [], []
     for name, shape in (QUICK if options.quick else SHAPES).items():
         count, seconds = measure(shape, options.repetitions)
@@ -59,10 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append([way, name, str(count), spread, f"{ratio:.2f}"])
     columns = ["way", "width x layers", "matrices", "milliseconds (range)", "to torch"]
     text = f"{report.describe(where)}\n\n{report.table(columns, rows)}"
-    print(text)
-    report.save_json(options.output / "muon.json", {"machine": where, "entries": entries})
-    if options.write:
-        report.write_section(options.write, "muon on cpu", text)
+    report.publish(options, "muon", "muon on cpu", {"machine": where, "entries": entries}, text)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,14 @@ def save_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def publish(options: argparse.Namespace, name: str, section: str, results: dict, text: str) -> None:
+    """Prints the tables, saves the results as `name`.json, and writes the tables into `section` if that was asked."""
+    print(text)
+    save_json(options.output / f"{name}.json", results)
+    if options.write:
+        write_section(options.write, section, text)
+
+
 def write_section(path: Path, name: str, text: str) -> None:
     """Puts `text` between the lines `<!-- name -->` and `<!-- /name -->` of a file.
 

@@ -213,11 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
         print_memory(name, Case(**json.loads(case)), file)
         return
     results = run(options)
-    text = as_markdown(results)
-    print(text)
-    report.save_json(options.output / f"training-{options.device}.json", results)
-    if options.write:
-        report.write_section(options.write, f"training on {options.device}", text)
+    where = f"training on {options.device}"
+    report.publish(options, f"training-{options.device}", where, results, as_markdown(results))
 
 
 if __name__ == "__main__":

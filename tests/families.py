@@ -187,7 +187,7 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> None:
             parameter.copy_(noise / math.sqrt(parameter.shape[1]))
 
 
-def draw_texts(head: Head, config, lengths=(5, 9, 1, 7), seed: int = 0, labels: bool = False) -> list[dict]:
+def draw_texts(head: Head, config, lengths=(5, 9, 1, 5), seed: int = 0, labels: bool = False) -> list[dict]:
     """Texts of these lengths with what `head` reads and, if asked, the labels that it learns from."""
     generator = torch.Generator().manual_seed(seed)
     return [_draw_text(head, config, length, generator, labels, i) for i, length in enumerate(lengths)]

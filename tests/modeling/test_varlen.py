@@ -15,7 +15,7 @@ OPTIONS = {
     "grouped": dict(groups=2),
     "all": dict(window=3, softcap=1.5, biased=True, groups=1),
 }
-LENGTHS = {"ragged": (3, 1, 5), "equal": (4, 4), "one": (6,), "empty": (3, 0, 2)}
+LENGTHS = {"ragged": (3, 1, 5), "equal": (4, 4), "mixed": (3, 5, 3, 1, 5), "one": (6,), "empty": (3, 0, 2)}
 
 
 def make_arguments(option: str, lengths: str, cross: bool = False):
