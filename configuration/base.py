@@ -99,6 +99,7 @@ class TriviumConfig(PreTrainedConfig):
     Block:
         norm, norm_eps, norm_bias, norm_unit_offset: `rmsnorm` or `layernorm`; the offset is Gemma's `1 + weight`.
         norm_placement: `pre` (GPT-2, Llama), `post` (2017, BERT), `sandwich` (Gemma 2: before and after each sublayer).
+        first_norm: the norm before the first attention (ModernBERT leaves it out: its embeddings are normed already).
         final_norm: a norm after the last block; `None` = unless the placement is `post`.
         hidden_act, gated_mlp: any activation of transformers; gated = GLU variants (Shazeer, 2020).
         layer_types: `full_attention` or `sliding_attention` per layer; `None` = all sliding if a window is set, else
@@ -109,7 +110,8 @@ class TriviumConfig(PreTrainedConfig):
         attn_logit_softcapping, final_logit_softcapping: Gemma 2's tanh caps; `None` = none.
         logit_scale: factor on the output logits; `None` = 1.
         qk_norm: an RMSNorm on the queries and keys of every head.
-        attention_bias, attention_output_bias, mlp_bias: biases of q/k/v, of the output projection, of the feed-forward.
+        attention_bias, attention_output_bias, mlp_bias: biases of q/k/v, of the output projection, of the feed-forward
+            (and of `lm_head_transform`).
     Ends:
         embedding_scale: factor on the token embeddings (2017, Gemma: hidden_size ** 0.5); `None` = 1.
         embedding_norm: a norm after the embeddings (BERT, BLOOM, BART).
@@ -117,6 +119,9 @@ class TriviumConfig(PreTrainedConfig):
         lm_head_transform: dense + activation + norm before the output matrix (BERT).
         lm_head_bias: a bias on the logits.
         tie_word_embeddings: the output matrix is the embedding.
+        classifier_act: a dense layer with this activation between a text's vector and its classifier (RoBERTa and BART:
+            tanh; DistilBERT: relu); `None` = no such layer.
+        origin: the `model_type` in transformers of the checkpoint that the weights were converted from, if they were.
     Training:
         hidden_dropout (each sublayer's output), attention_dropout (probabilities), activation_dropout (inside the
         feed-forward), embedding_dropout, classifier_dropout; initializer_range: standard deviation of the initial
@@ -165,6 +170,7 @@ class TriviumConfig(PreTrainedConfig):
     norm_eps: float = 1e-6
     norm_bias: bool = False
     norm_unit_offset: bool = False
+    first_norm: bool = True
     final_norm: bool | None = None
     hidden_act: str = "silu"
     gated_mlp: bool = True
@@ -185,6 +191,8 @@ class TriviumConfig(PreTrainedConfig):
     lm_head_transform: bool = False
     lm_head_bias: bool = False
     tie_word_embeddings: bool = True
+    classifier_act: str | None = None
+    origin: str | None = None
 
     hidden_dropout: float | int = 0.0
     attention_dropout: float | int = 0.0

@@ -47,6 +47,7 @@ class TriviumDecoderConfig(TriviumConfig):
 
 
 STACK_FIELDS = frozenset(TriviumConfig.__dataclass_fields__) - frozenset(PreTrainedConfig.__dataclass_fields__)
+STACK_FIELDS -= {"origin"}  # of the whole
 
 
 @trivium_config
@@ -60,6 +61,7 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
         use_cache: keep the keys and values of what was read, for generation.
         decoder_start_token_id: what the decoder reads first; `None` = pad_token_id (T5's habit).
         pad_token_id, bos_token_id, eos_token_id: of both sides; `None` = the decoder's.
+        origin: the `model_type` in transformers of the checkpoint that the weights were converted from, if they were.
         A field of a stack given here (`hidden_size=256`) goes to both sides; one inside `encoder` or `decoder` wins.
 
     Raises:
@@ -81,6 +83,7 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
+    origin: str | None = None
 
     def __post_init__(self, **kwargs):
         shared = {name: kwargs.pop(name) for name in list(kwargs) if name in STACK_FIELDS}

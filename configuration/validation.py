@@ -226,10 +226,14 @@ def _bad_choices(config):
         yield "`norm_unit_offset` is a form of RMSNorm: set it to False, or norm='rmsnorm'"
     from transformers.activations import ACT2FN  # imports torch, which only this check needs
 
-    if config.hidden_act not in ACT2FN:
-        nearest = difflib.get_close_matches(config.hidden_act, ACT2FN, n=1)
-        hint = f"did you mean '{nearest[0]}'" if nearest else f"transformers knows {', '.join(sorted(ACT2FN))}"
-        yield f"`hidden_act` '{config.hidden_act}' is not an activation: {hint}"
+    for name in ("hidden_act", "classifier_act"):
+        act = getattr(config, name)
+        if act is not None and act not in ACT2FN:
+            nearest = difflib.get_close_matches(act, ACT2FN, n=1)
+            hint = f"did you mean '{nearest[0]}'" if nearest else f"transformers knows {', '.join(sorted(ACT2FN))}"
+            yield f"`{name}` '{act}' is not an activation: {hint}"
+    if not config.first_norm and config.norm_placement == "post":
+        yield "`first_norm` is a norm before a sublayer, and norm_placement='post' has none: leave it True"
 
 
 def _bad_token_ids(config):

@@ -10,6 +10,7 @@ from .decoder import (
 from .encoder import (
     TriviumEncoderForMaskedLM,
     TriviumEncoderForMultipleChoice,
+    TriviumEncoderForNextSentencePrediction,
     TriviumEncoderForPreTraining,
     TriviumEncoderForQuestionAnswering,
     TriviumEncoderForSequenceClassification,
@@ -51,6 +52,7 @@ AUTO_CLASSES = {
         TriviumEncoderDecoderForQuestionAnswering,
     ),
     "AutoModelForMultipleChoice": (TriviumEncoderForMultipleChoice,),
+    "AutoModelForNextSentencePrediction": (TriviumEncoderForNextSentencePrediction,),
 }
 MODEL_CLASSES = tuple(dict.fromkeys(model for models in AUTO_CLASSES.values() for model in models))
 

@@ -22,10 +22,10 @@ class TriviumResidual(nn.Module):
     outer: nn.Module
     PLACES = {"pre": ("before",), "post": ("outer",), "sandwich": ("before", "after")}
 
-    def __init__(self, config: TriviumConfig):
+    def __init__(self, config: TriviumConfig, has_before: bool = True):
         super().__init__()
         for place in ("before", "after", "outer"):
-            used = place in self.PLACES[config.norm_placement]
+            used = place in self.PLACES[config.norm_placement] and (place != "before" or has_before)
             setattr(self, place, make_norm(config) if used else nn.Identity())
         self.dropout = nn.Dropout(config.hidden_dropout)
 
@@ -46,7 +46,7 @@ class TriviumBlock(GradientCheckpointingLayer):
     def __init__(self, config: TriviumConfig, layer_idx: int, is_causal: bool):
         super().__init__()
         self.self_attn = TriviumAttention(config, layer_idx, is_causal)
-        self.self_attn_residual = TriviumResidual(config)
+        self.self_attn_residual = TriviumResidual(config, has_before=layer_idx > 0 or config.first_norm)
         self.has_cross_attention = getattr(config, "add_cross_attention", False)
         if self.has_cross_attention:
             self.cross_attn = TriviumAttention(config, layer_idx, is_causal, is_cross=True)

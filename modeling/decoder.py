@@ -22,7 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.families import TriviumDecoderConfig
 from .documents import check_paired, find_documents
-from .heads import TriviumLanguageModelingHead, documents_of, pool_last
+from .heads import TriviumLanguageModelingHead, documents_of, make_classifier_transform, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss, shift_next
 from .masks import cross_attention_arguments
 from .stack import TriviumPreTrainedModel, TriviumStack, refuse_cross_attention_input
@@ -196,6 +196,7 @@ class TriviumDecoderForSequenceClassification(TriviumDecoderPreTrainedModel):
         super().__init__(config)
         self.model = TriviumDecoderModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier_transform = make_classifier_transform(config)
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()
 
@@ -219,7 +220,7 @@ class TriviumDecoderForSequenceClassification(TriviumDecoderPreTrainedModel):
         hidden = outputs.last_hidden_state
         documents = documents_of(hidden, position_ids, attention_mask, kwargs)
         pooled = pool_last(hidden, attention_mask, documents, input_ids, self.config.pad_token_id)
-        logits, loss = self.score(self.dropout(pooled)), None
+        logits, loss = self.score(self.classifier_transform(self.dropout(pooled))), None
         if labels is not None:
             loss = sequence_classification_loss(logits, labels, self.config.problem_type, num_items_in_batch)
         return SequenceClassifierOutputWithPast(

@@ -9,6 +9,7 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     MaskedLMOutput,
     MultipleChoiceModelOutput,
+    NextSentencePredictorOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
@@ -21,7 +22,14 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.families import TriviumEncoderConfig
 from .documents import find_documents
-from .heads import TriviumLanguageModelingHead, TriviumPooler, documents_of, pool_first, pool_mean
+from .heads import (
+    TriviumLanguageModelingHead,
+    TriviumPooler,
+    documents_of,
+    make_classifier_transform,
+    pool_first,
+    pool_mean,
+)
 from .losses import Items, cross_entropy, next_sentence_loss, question_answering_loss, sequence_classification_loss
 from .stack import TriviumPreTrainedModel, TriviumStack
 
@@ -186,11 +194,42 @@ class TriviumEncoderForPreTraining(TriviumEncoderPooledModel, TriviumLanguageMod
         )
 
 
+class TriviumEncoderForNextSentencePrediction(TriviumEncoderPooledModel):
+    """Whether the second sentence follows the first (Devlin et al., 2019)."""
+
+    def __init__(self, config: TriviumEncoderConfig):
+        super().__init__(config)
+        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: Items = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> NextSentencePredictorOutput:
+        """Arguments of [`TriviumEncoderModel`]; labels (N,): 0 if the second follows, else 1 -> logits (N, 2)."""
+        outputs, pooled = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        logits, loss = self.seq_relationship(pooled), None
+        if labels is not None:
+            loss = cross_entropy(logits, labels.reshape(-1).to(logits.device), num_items_in_batch)
+        return NextSentencePredictorOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
 class TriviumEncoderForSequenceClassification(TriviumEncoderPooledModel):
     """One label, several labels or a number per text."""
 
     def __init__(self, config: TriviumEncoderConfig):
         super().__init__(config)
+        self.classifier_transform = make_classifier_transform(config)
         self.score = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -208,7 +247,7 @@ class TriviumEncoderForSequenceClassification(TriviumEncoderPooledModel):
     ) -> SequenceClassifierOutput:
         """Arguments of [`TriviumEncoderModel`]; labels (N,) or (N, C) -> logits (N, C)."""
         outputs, pooled = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
-        logits, loss = self.score(pooled), None
+        logits, loss = self.score(self.classifier_transform(pooled)), None
         if labels is not None:
             loss = sequence_classification_loss(logits, labels, self.config.problem_type, num_items_in_batch)
         return SequenceClassifierOutput(
@@ -221,6 +260,7 @@ class TriviumEncoderForMultipleChoice(TriviumEncoderPooledModel):
 
     def __init__(self, config: TriviumEncoderConfig):
         super().__init__(config)
+        self.classifier_transform = make_classifier_transform(config)
         self.score = nn.Linear(config.hidden_size, 1)
         self.post_init()
 
@@ -241,7 +281,7 @@ class TriviumEncoderForMultipleChoice(TriviumEncoderPooledModel):
         choices = (inputs_embeds if input_ids is None else input_ids).shape[1]
         flat = [None if x is None else x.flatten(0, 1) for x in (*given, inputs_embeds)]
         outputs, pooled = self.read(*flat, **kwargs)
-        logits, loss = self.score(pooled).view(-1, choices), None
+        logits, loss = self.score(self.classifier_transform(pooled)).view(-1, choices), None
         if labels is not None:
             loss = cross_entropy(logits, labels.to(logits.device), num_items_in_batch)
         return MultipleChoiceModelOutput(

@@ -27,7 +27,7 @@ from .decoder import TriviumDecoderModel
 from .documents import Documents, find_documents, first_tokens, shift_right
 from .embeddings import TriviumTokenEmbedding
 from .encoder import TriviumEncoderModel
-from .heads import TriviumLanguageModelingHead, documents_of, pool_last
+from .heads import TriviumLanguageModelingHead, documents_of, make_classifier_transform, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss
 from .stack import TriviumPreTrainedModel
 
@@ -327,6 +327,7 @@ class TriviumEncoderDecoderForSequenceClassification(TriviumEncoderDecoderReader
 
     def __init__(self, config: TriviumEncoderDecoderConfig):
         super().__init__(config)
+        self.classifier_transform = make_classifier_transform(config.decoder)
         self.score = nn.Linear(config.decoder.hidden_size, config.num_labels)
         self.post_init()
 
@@ -362,7 +363,7 @@ class TriviumEncoderDecoderForSequenceClassification(TriviumEncoderDecoderReader
             **kwargs,
         )
         pooled = pool_last(outputs.last_hidden_state, mask, documents, read_ids, self.config.pad_token_id)
-        logits, loss = self.score(self.dropout(pooled)), None
+        logits, loss = self.score(self.classifier_transform(self.dropout(pooled))), None
         if labels is not None:
             loss = sequence_classification_loss(logits, labels, self.config.problem_type, num_items_in_batch)
         return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **_states(outputs))

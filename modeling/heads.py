@@ -17,15 +17,24 @@ from .normalization import make_norm
 
 
 class TriviumPooler(nn.Module):
-    """A dense layer and tanh on the first token's state (Devlin et al., 2019)."""
+    """A dense layer and an activation on the vector of a text (BERT's pooler, Devlin et al., 2019)."""
 
-    def __init__(self, config: TriviumConfig):
+    def __init__(self, config: TriviumConfig, act: str = "tanh", dropout: float = 0.0):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.act_fn = ACT2FN[act]
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, first: torch.Tensor) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """(N, D) -> (N, D)."""
-        return torch.tanh(self.dense(first))
+        return self.dropout(self.act_fn(self.dense(pooled)))
+
+
+def make_classifier_transform(config: TriviumConfig) -> nn.Module:
+    """What stands between a text's vector and its classifier: nothing, or what `classifier_act` asks for."""
+    if config.classifier_act is None:
+        return nn.Identity()
+    return TriviumPooler(config, config.classifier_act, config.classifier_dropout)
 
 
 class TriviumHeadTransform(nn.Module):
@@ -33,7 +42,7 @@ class TriviumHeadTransform(nn.Module):
 
     def __init__(self, config: TriviumConfig):
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.mlp_bias)
         self.act_fn = ACT2FN[config.hidden_act]
         self.norm = make_norm(config)
 

@@ -67,6 +67,7 @@ VARIANTS = {
         qk_norm=False,
     ),
     "transform": dict(lm_head_transform=True, lm_head_bias=True, tie_word_embeddings=False, type_vocab_size=2),
+    "classifier-act": dict(classifier_act="tanh", first_norm=False, embedding_norm=True),
     "bert": dict(
         position_encoding="learned",
         norm="layernorm",
@@ -102,7 +103,7 @@ FAMILY_VARIANTS = {
 
 @dataclass(frozen=True)
 class Head:
-    """A model class, its family and its task: base, lm, pretraining, sequence, tokens, answer or choice."""
+    """A model class, its family and its task: base, lm, pretraining, next, sequence, tokens, answer or choice."""
 
     family: str
     task: str
@@ -126,6 +127,7 @@ HEADS = [
     Head("encoder", "base", modeling.TriviumEncoderModel),
     Head("encoder", "lm", modeling.TriviumEncoderForMaskedLM),
     Head("encoder", "pretraining", modeling.TriviumEncoderForPreTraining),
+    Head("encoder", "next", modeling.TriviumEncoderForNextSentencePrediction),
     Head("encoder", "sequence", modeling.TriviumEncoderForSequenceClassification),
     Head("encoder", "tokens", modeling.TriviumEncoderForTokenClassification),
     Head("encoder", "answer", modeling.TriviumEncoderForQuestionAnswering),
@@ -151,7 +153,7 @@ CASES += [
     (head, name)
     for head in TEXT_HEADS
     if head not in LM_HEADS
-    for name in ("plain", "bert", "sliding-relative", *FAMILY_VARIANTS[head.family])
+    for name in ("plain", "bert", "classifier-act", "sliding-relative", *FAMILY_VARIANTS[head.family])
 ]
 
 
@@ -214,8 +216,8 @@ def _draw_text(head, config, length, generator, labels, number):
             text["labels"][draw((1,), 1, size)] = IGNORE
     if head.task == "pretraining":
         text["next_sentence_label"] = draw((), 0, 2)
-    if head.task == "sequence":
-        text["labels"] = draw((), 0, classes)
+    if head.task in ("sequence", "next"):
+        text["labels"] = draw((), 0, 2 if head.task == "next" else classes)
     if head.task == "answer":
         text["start_positions"] = draw((), 0, length)
         text["end_positions"] = draw((), 0, length)
@@ -301,7 +303,7 @@ def per_text(head: Head, output, texts: list[dict], layout: str) -> list[list[to
     sizes = [len(text[ids]) for text in texts]
     rows = []
     for tensor in main_outputs(output):
-        if head.task == "sequence" or tensor.shape[:2] not in ((1, sum(sizes)), (len(texts), max(sizes))):
+        if head.task in ("sequence", "next") or tensor.shape[:2] not in ((1, sum(sizes)), (len(texts), max(sizes))):
             assert len(tensor) == len(texts)
             rows.append(list(tensor))
         elif layout == "flat":
