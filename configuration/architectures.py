@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import decoder_pages, encoder_decoder_pages, encoder_pages
-from .base import TriviumConfig
+from .base import TriviumConfig, only_known
 from .errors import InputError
 from .families import STACK_FIELDS, TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from .page import Fields, Page, Size
@@ -62,16 +62,23 @@ def find_architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def build(page: Page, *changes: Fields) -> TriviumConfig | TriviumEncoderDecoderConfig:
-    """The configuration of `page` with changes, the later over the earlier."""
+def build(
+    page: Page, *changes: Fields, config_class: type | None = None
+) -> TriviumConfig | TriviumEncoderDecoderConfig:
+    """The configuration of `page` with changes, the later over the earlier.
+
+    A `config_class` of another family (BERT can be a decoder) gets the fields that it knows.
+    """
     fields = _merge(page.fields, *changes)
+    native = CONFIG_CLASSES[page.family]
     if "vocab_size" in changes[-1]:
         given = changes[-1].keys()
         for token in set(TOKEN_IDS) - given:
             if _outside(fields.get(token), fields["vocab_size"]):
                 fields[token] = None
     if page.family != "encoder-decoder":
-        return CONFIG_CLASSES[page.family](**_resolve(fields))
+        fields = _resolve(fields)
+        return native(**fields) if config_class in (None, native) else config_class(**only_known(config_class, fields))
     of_the_whole = TriviumEncoderDecoderConfig.__dataclass_fields__.keys() - set(SIDES)
     whole = {key: value for key, value in fields.items() if key in of_the_whole}
     shared = {key: value for key, value in fields.items() if key not in (*of_the_whole, *SIDES)}

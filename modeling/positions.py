@@ -95,13 +95,12 @@ def sinusoidal_positions(position_ids: torch.Tensor, width: int, dtype: torch.dt
     """Position ids (B, T) -> (B, T, width): all sines, then all cosines (Vaswani et al., 2017, as in their code).
 
     The paper interleaves them; the order of the features is immaterial, and checkpoints have them in halves. The angles
-    are computed in float64 where there is one, since float32 is off by 1e-4 at some thousand positions, and rounded to
-    float32, which is what tables of them hold.
+    are computed in float64 where there is one, since float32 is off by 1e-4 at some thousand positions.
     """
     exact = torch.float32 if position_ids.device.type == "mps" else torch.float64
     steps = torch.arange(0, width, 2, dtype=exact, device=position_ids.device) / width
     angles = position_ids[..., None].to(exact) / torch.pow(10_000.0, steps)
-    return torch.cat((angles.sin(), angles.cos()), dim=-1).float().to(dtype)
+    return torch.cat((angles.sin(), angles.cos()), dim=-1).to(dtype)
 
 
 class TriviumRelativeBias(nn.Module):

@@ -1,0 +1,33 @@
+"""Every `model_type` of transformers that we can read and write, and how to find the one that is meant."""
+
+import difflib
+
+from ...configuration.errors import InputError
+from . import bart, bert, bloom, gemma, gpt, llama, modernbert, t5
+from .origin import Origin
+
+ORIGINS: dict[str, Origin] = {
+    origin.model_type: origin
+    for module in (bert, modernbert, gpt, llama, gemma, bloom, bart, t5)
+    for origin in module.ORIGINS
+}
+
+
+def find_origin(model_type: str) -> Origin:
+    """The origin of that name, or `InputError` with those that there are."""
+    if model_type not in ORIGINS:
+        nearest = difflib.get_close_matches(str(model_type), ORIGINS, n=1)
+        hint = f"did you mean {nearest[0]}" if nearest else f"it can be {', '.join(ORIGINS)}"
+        raise InputError(f"'{model_type}' is no architecture of transformers that can be converted: {hint}.")
+    return ORIGINS[model_type]
+
+
+def check_class(origin: Origin, name: str) -> None:
+    """Raises `InputError` unless their class `name` is one that we have."""
+    if name not in origin.heads:
+        raise InputError(f"'{name}' has no counterpart here; of {origin.model_type} there are {', '.join(origin.heads)}.")
+
+
+def class_for(origin: Origin, ours: type) -> str | None:
+    """The name of their class that our class becomes."""
+    return next((theirs for theirs, model in origin.heads.items() if model is ours), None)
