@@ -5,4 +5,12 @@ from .base import TriviumConfig
 from .errors import InputError
 from .families import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 
-__all__ = ["ARCHITECTURES", "InputError", "TriviumConfig", "TriviumDecoderConfig", "TriviumEncoderConfig", "TriviumEncoderDecoderConfig", "architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "InputError",
+    "TriviumConfig",
+    "TriviumDecoderConfig",
+    "TriviumEncoderConfig",
+    "TriviumEncoderDecoderConfig",
+    "architecture",
+]

@@ -29,9 +29,7 @@ class Architecture:
     size: Size
 
 
-PAGES = sorted(
-    (*encoder_pages.PAGES, *decoder_pages.PAGES, *encoder_decoder_pages.PAGES), key=lambda page: page.year
-)
+PAGES = sorted((*encoder_pages.PAGES, *decoder_pages.PAGES, *encoder_decoder_pages.PAGES), key=lambda page: page.year)
 ARCHITECTURES: dict[str, Architecture] = {
     name: Architecture(name, page, size) for page in PAGES for name, size in page.sizes.items()
 }

@@ -63,7 +63,10 @@ MARIAN = Page(
     ),
     sizes={
         "marian": Size(
-            73_944_309, "74.5M", _shape(512, 2048, 6, 8), "298 MB / 4; the file has 0.5M of sinusoids, which are computed"
+            73_944_309,
+            "74.5M",
+            _shape(512, 2048, 6, 8),
+            "298 MB / 4; the file has 0.5M of sinusoids, which are computed",
         )
     },
 )
@@ -98,9 +101,7 @@ T5 = Page(
     sizes={
         "t5-small": Size(60_506_624, "60M", _shape(512, 2048, 6, 8)),
         "t5-base": Size(222_903_552, "220M", _shape(768, 3072, 12, 12)),
-        "t5-large": Size(
-            737_668_096, "770M", _shape(1024, 4096, 24, 16), "737.7M: so the released checkpoint, too"
-        ),
+        "t5-large": Size(737_668_096, "770M", _shape(1024, 4096, 24, 16), "737.7M: so the released checkpoint, too"),
         "t5-3b": Size(2_851_598_336, "3B", _shape(1024, 16_384, 24, 32, head_dim=128)),
         "t5-11b": Size(11_307_321_344, "11B", _shape(1024, 65_536, 24, 128, head_dim=128)),
     },

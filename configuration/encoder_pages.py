@@ -34,12 +34,8 @@ BERT = Page(
         mask_token_id=103,
     ),
     sizes={
-        "bert-base": Size(
-            109_482_240, "110M", dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12)
-        ),
-        "bert-large": Size(
-            335_141_888, "340M", dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16)
-        ),
+        "bert-base": Size(109_482_240, "110M", dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12)),
+        "bert-large": Size(335_141_888, "340M", dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16)),
     },
 )
 
@@ -66,9 +62,7 @@ ROBERTA = Page(
         mask_token_id=50_264,
     ),
     sizes={
-        "roberta-base": Size(
-            124_645_632, "125M", dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12)
-        ),
+        "roberta-base": Size(124_645_632, "125M", dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12)),
         "roberta-large": Size(
             355_359_744, "355M", dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16)
         ),

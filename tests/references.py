@@ -301,7 +301,12 @@ def draw_batch(model: PreTrainedModel, padded: bool, seed: int = 1) -> dict[str,
 
 
 def _labels(name, config, ids, mask, lengths, draw) -> Iterator[tuple[str, torch.Tensor]]:
-    if name.endswith("Model") and name not in ("BertLMHeadModel", "OpenAIGPTLMHeadModel", "GPT2LMHeadModel", "MarianMTModel"):
+    if name.endswith("Model") and name not in (
+        "BertLMHeadModel",
+        "OpenAIGPTLMHeadModel",
+        "GPT2LMHeadModel",
+        "MarianMTModel",
+    ):
         if config.is_encoder_decoder:
             yield "decoder_input_ids", draw(3, 5)
     elif name.endswith("SequenceClassification"):

@@ -20,6 +20,7 @@ from .configuration import (
     TriviumDecoderConfig,
     TriviumEncoderConfig,
     TriviumEncoderDecoderConfig,
+    architecture,
 )
 from .modeling import (
     TriviumDecoderForCausalLM,
@@ -41,6 +42,7 @@ from .modeling import (
     TriviumEncoderForTokenClassification,
     TriviumEncoderModel,
 )
+from .modeling.conversion import from_transformers, to_transformers
 from .registration import register
 
 __all__ = [
@@ -68,6 +70,9 @@ __all__ = [
     "TriviumEncoderForTokenClassification",
     "TriviumEncoderModel",
     "__version__",
+    "architecture",
+    "from_transformers",
+    "to_transformers",
 ]
 
 register()

@@ -1,4 +1,4 @@
-"""The `trivium` command: each verb is a module of `trivium.training` with a `main(argv)`."""
+"""The `trivium` command: each verb is a module with a `main(argv)`."""
 
 import ast
 import sys
@@ -11,7 +11,13 @@ from . import __version__
 from .configuration.errors import InputError
 from .training.verbs import BAD_INPUT, run
 
-VERBS = ("demo", "pretrain", "tokenizer")
+VERBS = {
+    "architectures": "trivium.architectures",
+    "convert": "trivium.convert",
+    "demo": "trivium.training.demo",
+    "pretrain": "trivium.training.pretrain",
+    "tokenizer": "trivium.training.tokenizer",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,9 +60,9 @@ def usage() -> str:
 
 def summary(verb: str) -> str:
     """The first line of a verb's docstring, read from its source: importing every verb would take seconds."""
-    spec = find_spec(f"trivium.training.{verb}")
+    spec = find_spec(VERBS[verb])
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"the verb {verb} has no module", name=f"trivium.training.{verb}")
+        raise ModuleNotFoundError(f"the verb {verb} has no module", name=VERBS[verb])
     docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
 
@@ -67,5 +73,5 @@ def _dispatch(arguments: list[str]) -> int | None:
         nearest = get_close_matches(verb, VERBS, n=1)
         way_out = f"did you mean {nearest[0]!r}?" if nearest else f"choose one of {', '.join(VERBS)}."
         raise InputError(f"there is no verb {verb!r}; {way_out}")
-    code: int | None = import_module(f"trivium.training.{verb}").main(rest)
+    code: int | None = import_module(VERBS[verb]).main(rest)
     return code

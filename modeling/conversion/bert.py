@@ -45,22 +45,20 @@ def _classifier_dropout(config) -> float:
     return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
 
 
-def _is_decoder(config) -> str | None:
-    if getattr(config, "add_cross_attention", False):
+def _objection(config, name: str) -> str | None:
+    if config.add_cross_attention:
         return "cross-attention in a BERT-like decoder (add_cross_attention=True)"
+    if config.is_decoder != (name in ("BertLMHeadModel", "RobertaForCausalLM")):
+        return f"a {name} with is_decoder={config.is_decoder}"
     return None
 
 
 def _read_bert(config, state) -> dict:
-    return dict(
-        max_position_embeddings=config.max_position_embeddings, classifier_dropout=_classifier_dropout(config)
-    )
+    return dict(max_position_embeddings=config.max_position_embeddings, classifier_dropout=_classifier_dropout(config))
 
 
 def _write_bert(config) -> dict:
-    fields = dict(
-        max_position_embeddings=config.max_position_embeddings, classifier_dropout=config.classifier_dropout
-    )
+    fields = dict(max_position_embeddings=config.max_position_embeddings, classifier_dropout=config.classifier_dropout)
     return fields | dict(is_decoder=config.model_type == "trivium_decoder")
 
 
@@ -104,7 +102,7 @@ ORIGINS = (
         ),
         read=_read_bert,
         write=_write_bert,
-        objection=_is_decoder,
+        objection=_objection,
     ),
     Origin(
         model_type="roberta",
@@ -133,7 +131,7 @@ ORIGINS = (
         ),
         read=_read_roberta,
         write=_write_roberta,
-        objection=_is_decoder,
+        objection=_objection,
     ),
     Origin(
         model_type="distilbert",

@@ -13,7 +13,7 @@ def _write(config) -> dict:
     return dict(seq_length=config.max_position_embeddings)
 
 
-def _objection(config) -> str | None:
+def _objection(config, name: str) -> str | None:
     if config.apply_residual_connection_post_layernorm:
         return "residuals that start after the norm (apply_residual_connection_post_layernorm=True)"
     return None

@@ -1,6 +1,7 @@
 """Models of transformers as ours, and ours as theirs: the same weights under other names, computing the same numbers."""
 
 import logging as python_logging
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,11 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrai
 from transformers.utils import logging
 
 from ...configuration.errors import InputError
+from ..decoder import TriviumDecoderForCausalLM
 from ..stack import TriviumPreTrainedModel
 from .fields import lost_fields, read_config, tokens_of, write_config
 from .origin import Origin, State, read_state, write_state
-from .origins import ORIGINS, check_class, class_for, find_origin
+from .origins import ORIGINS, check_source, class_for, find_origin
 
 logger = logging.get_logger(__name__)
 
@@ -70,16 +72,24 @@ def from_transformers(
 
 
 def convert(
-    source: str | Path | PreTrainedModel, model_class: type | None = None, **kwargs: Any
+    source: str | Path | PreTrainedModel,
+    model_class: type | None = None,
+    config: PreTrainedConfig | None = None,
+    keep: Callable[[PreTrainedModel], None] | None = None,
+    **kwargs: Any,
 ) -> tuple[TriviumPreTrainedModel, Report]:
-    """As `from_transformers`, with the report."""
+    """As `from_transformers`, with the report.
+
+    Args:
+        config: theirs, if it was read before: from a GGUF file that takes long.
+        keep: called with their model, for whoever wants to compare; the weights are shared where they can be.
+    """
     if isinstance(source, PreTrainedModel):
         theirs, report = source, Report(f"{type(source).__name__} ({source.config.model_type})")
-        origin = _origin_of(source.config)
     else:
-        theirs, report = _load(str(source), model_class, kwargs)
-        origin = find_origin(theirs.config.model_type)
-    check_class(origin, type(theirs).__name__)
+        theirs, report = _load(str(source), model_class, config, kwargs)
+    origin = find_origin(theirs.config.model_type)
+    check_source(origin, theirs.config, type(theirs).__name__)
     ours = origin.heads[type(theirs).__name__]
     state = theirs.state_dict()
     config = read_config(origin, theirs.config, ours, state, _is_tied(theirs))
@@ -92,6 +102,8 @@ def convert(
     weights = read_state(origin, state, shapes, heads, f"{theirs.base_model_prefix}.")
     if theirs is source:
         weights = {name: tensor.clone() for name, tensor in weights.items()}
+    if keep is not None:
+        keep(theirs)
     return _finish(ours, config, weights, theirs), report
 
 
@@ -155,15 +167,25 @@ def _finish(cls: type, config: PreTrainedConfig, weights: State, source: PreTrai
     return model.eval()
 
 
-def _load(source: str, model_class: type | None, kwargs: dict) -> tuple[PreTrainedModel, Report]:
-    """Their model from a checkpoint, and what its loading has to say."""
-    gguf = {name: kwargs[name] for name in ("gguf_file", "revision", "token", "subfolder") if name in kwargs}
+def read_foreign_config(source: str, **kwargs: Any) -> PreTrainedConfig:
+    """The configuration in a folder, under a Hub name or in a GGUF file; `InputError` if there is none."""
+    where = {name: kwargs[name] for name in ("gguf_file", "revision", "token", "subfolder") if name in kwargs}
     try:
-        config = AutoConfig.from_pretrained(source, **gguf)
+        return AutoConfig.from_pretrained(source, **where)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"'{source}' is no checkpoint that transformers can read: {_first_line(error)}.") from None
-    origin = _origin_of(config)
+
+
+def _load(
+    source: str, model_class: type | None, config: PreTrainedConfig | None, kwargs: dict
+) -> tuple[PreTrainedModel, Report]:
+    """Their model from a checkpoint, and what its loading has to say."""
+    config = config or read_foreign_config(source, **kwargs)
+    origin = find_origin(config.model_type)
     names = config.architectures or []
+    if "gguf_file" in kwargs:
+        kwargs["config"] = config
+        names = names or [class_for(origin, TriviumDecoderForCausalLM) or ""]  # such files do not say what they hold
     if model_class is not None:
         name = class_for(origin, model_class)
         if name is None:
@@ -172,7 +194,7 @@ def _load(source: str, model_class: type | None, kwargs: dict) -> tuple[PreTrain
         name = names[0]
     else:
         raise InputError(f"the configuration of '{source}' names no model class (`architectures`): say which you want.")
-    check_class(origin, name)
+    check_source(origin, config, name)
     asked = model_class is not None and names and names[0] != name
     try:
         theirs, info = getattr(transformers, name).from_pretrained(source, output_loading_info=True, **kwargs)
@@ -200,17 +222,6 @@ def _head_keys(keys: list[str], prefix: str, theirs: PreTrainedModel) -> tuple[l
     return mine, [key for key in keys if key not in mine]
 
 
-def _origin_of(config: PreTrainedConfig) -> Origin:
-    """The origin of a configuration, or `InputError` if it asks for what we cannot compute."""
-    origin = find_origin(config.model_type)
-    if getattr(config, "quantization_config", None) is not None:
-        raise InputError("a quantized checkpoint cannot be converted: load it dequantized and save that first.")
-    objection = origin.objection(config)
-    if objection:
-        raise InputError(f"Trivium does not compute {objection}.")
-    return origin
-
-
 def _candidates(model: TriviumPreTrainedModel, model_type: str | None) -> list[Origin]:
     """The origins to try, the likeliest first."""
     if model_type is not None:
@@ -236,11 +247,14 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet():
-    """Their loading report speaks of ties that are as they should be; ours speaks of what matters."""
+    """No bar for weights that are in memory already, and no report on ties that are as they should be."""
     root = python_logging.getLogger("transformers")
-    level = root.level
+    level, bars = root.level, logging.is_progress_bar_enabled()
     root.setLevel(python_logging.ERROR)
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         root.setLevel(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -5,19 +5,21 @@ import math
 from ...configuration.decoder_pages import GEMMA2
 from ...configuration.encoder_decoder_pages import T5GEMMA
 from .. import encoder_decoder
-from .llama import FIELDS, heads
+from .llama import BIASES, FIELDS, WINDOWS, heads
 from .origin import Origin, table
 
-FIELDS = FIELDS | dict(
+GEMMA_FIELDS = FIELDS | BIASES | WINDOWS
+GEMMA_FIELDS |= dict(
     hidden_act="hidden_activation",
-    layer_types="layer_types",
-    sliding_window="sliding_window",
     attn_logit_softcapping="attn_logit_softcapping",
     final_logit_softcapping="final_logit_softcapping",
-    attention_bias="attention_bias",
-    attention_output_bias="attention_bias",
 )
-SIDE_FIELDS = {ours: theirs for ours, theirs in FIELDS.items() if theirs != "attention_dropout"}
+SIDES_FIELDS = {
+    f"{name}.{ours}": f"{name}.{theirs}"
+    for name in ("encoder", "decoder")
+    for ours, theirs in GEMMA_FIELDS.items()
+    if theirs != "attention_dropout"
+}
 
 STACK = """
     embed_tokens                           embed_tokens
@@ -83,7 +85,7 @@ ORIGINS = (
     Origin(
         model_type="gemma2",
         page=GEMMA2,
-        fields=FIELDS,
+        fields=GEMMA_FIELDS,
         heads={name: ours for name, ours in heads("Gemma2").items() if not name.endswith("QuestionAnswering")},
         body=table(
             STACK,
@@ -102,8 +104,7 @@ ORIGINS = (
     Origin(
         model_type="t5gemma",
         page=T5GEMMA,
-        fields={f"{name}.{ours}": f"{name}.{theirs}" for name in ("encoder", "decoder") for ours, theirs in SIDE_FIELDS.items()}
-        | dict(hidden_dropout="dropout_rate", attention_dropout="attention_dropout"),
+        fields=SIDES_FIELDS | dict(hidden_dropout="dropout_rate", attention_dropout="attention_dropout"),
         heads={
             "T5GemmaModel": encoder_decoder.TriviumEncoderDecoderModel,
             "T5GemmaForConditionalGeneration": encoder_decoder.TriviumEncoderDecoderForConditionalGeneration,

@@ -50,7 +50,7 @@ def _write_gpt2(config) -> dict:
     return dict(n_inner=inner, scale_attn_weights=config.attention_scaling is None)
 
 
-def _gpt2_objection(config) -> str | None:
+def _gpt2_objection(config, name: str) -> str | None:
     if config.scale_attn_by_inverse_layer_idx:
         return "scores that are divided by the layer's number (scale_attn_by_inverse_layer_idx=True)"
     return "cross-attention in GPT-2 (add_cross_attention=True)" if config.add_cross_attention else None

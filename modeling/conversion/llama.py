@@ -19,9 +19,8 @@ FIELDS = dict(
     attention_dropout="attention_dropout",
     initializer_range="initializer_range",
 )
-LLAMA_FIELDS = FIELDS | dict(
-    attention_bias="attention_bias", attention_output_bias="attention_bias", mlp_bias="mlp_bias"
-)
+BIASES = dict(attention_bias="attention_bias", attention_output_bias="attention_bias")
+WINDOWS = dict(layer_types="layer_types", sliding_window="sliding_window")
 
 BODY = table("""
     embed_tokens                         embed_tokens
@@ -65,8 +64,8 @@ def _write_mistral(config) -> dict:
 
 
 ORIGINS = (
-    Origin("llama", LLAMA, LLAMA_FIELDS, heads("Llama"), BODY, HEADS),
+    Origin("llama", LLAMA, FIELDS | BIASES | dict(mlp_bias="mlp_bias"), heads("Llama"), BODY, HEADS),
     Origin("mistral", MISTRAL, FIELDS, heads("Mistral"), BODY, HEADS, read=_read_mistral, write=_write_mistral),
     # Not a page of its own: Llama with norms on the queries and keys, which is what our default decoder is.
-    Origin("qwen3", LLAMA, FIELDS, heads("Qwen3"), BODY, HEADS, changes=dict(qk_norm=True)),
+    Origin("qwen3", LLAMA, FIELDS | BIASES | WINDOWS, heads("Qwen3"), BODY, HEADS, changes=dict(qk_norm=True)),
 )

@@ -17,7 +17,7 @@ def _write(config) -> dict:
     )
 
 
-def _objection(config) -> str | None:
+def _objection(config, name: str) -> str | None:
     if config.classifier_bias != config.mlp_bias or config.classifier_activation != config.hidden_activation:
         return "a transform before the output matrix that is unlike the feed-forward (classifier_bias or _activation)"
     return None

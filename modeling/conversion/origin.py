@@ -124,7 +124,7 @@ class Origin:
         changes: to the page.
         read: (their configuration, their weights) -> our fields that no renaming gives.
         write: (our configuration) -> their fields that no renaming gives.
-        objection: (their configuration) -> what in it we cannot compute.
+        objection: (their configuration, name of their class) -> what in it we cannot compute.
         free: fields of ours that need not come back as they were.
     """
 
@@ -137,7 +137,7 @@ class Origin:
     changes: Fields = field(default_factory=dict)
     read: Callable[[Any, State], Fields] = _nothing
     write: Callable[[Any], Fields] = _nothing
-    objection: Callable[[Any], str | None] = _no_objection
+    objection: Callable[[Any, str], str | None] = _no_objection
     free: frozenset[str] = frozenset()
 
     def locate(self, key: str, prefix: str, inner: str) -> tuple[Row, list[str]] | None:

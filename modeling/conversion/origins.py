@@ -2,6 +2,8 @@
 
 import difflib
 
+from transformers import PreTrainedConfig
+
 from ...configuration.errors import InputError
 from . import bart, bert, bloom, gemma, gpt, llama, modernbert, t5
 from .origin import Origin
@@ -22,10 +24,16 @@ def find_origin(model_type: str) -> Origin:
     return ORIGINS[model_type]
 
 
-def check_class(origin: Origin, name: str) -> None:
-    """Raises `InputError` unless their class `name` is one that we have."""
+def check_source(origin: Origin, config: PreTrainedConfig, name: str) -> None:
+    """Raises `InputError` if we have nothing that computes what their class `name` does with this configuration."""
     if name not in origin.heads:
-        raise InputError(f"'{name}' has no counterpart here; of {origin.model_type} there are {', '.join(origin.heads)}.")
+        raise InputError(f"{name} has no counterpart here; of {origin.model_type} there are {', '.join(origin.heads)}.")
+    quantized = getattr(config, "quantization_config", None)
+    if quantized is not None and getattr(quantized, "quant_method", None) != "gguf":  # which is dequantized as it loads
+        raise InputError("a quantized checkpoint cannot be converted: load it dequantized and save that first.")
+    objection = origin.objection(config, name)
+    if objection:
+        raise InputError(f"Trivium does not compute {objection}.")
 
 
 def class_for(origin: Origin, ours: type) -> str | None:

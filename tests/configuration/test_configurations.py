@@ -103,7 +103,6 @@ REFUSED = {
         dict(position_encoding="alibi", attn_implementation="flex_attention"),
         "use 'sdpa' or 'eager'",
     ),
-    "capped scores with sdpa": (dict(attn_logit_softcapping=5.0, attn_implementation="sdpa"), "use 'eager'"),
     "odd rotations": (dict(head_dim=7), "must be even"),
     "a norm without a bias": (dict(norm_bias=True), "norm='layernorm'"),
     "an activation that is none": (dict(hidden_act="gelo"), "did you mean 'gelu'"),

@@ -42,8 +42,10 @@ def real(tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 
 def run(model, batch):
     """The outputs and a loss whose gradient reaches all that the outputs depend on."""
-    outputs = model(**batch, output_hidden_states=True, use_cache=False) if has_cache(model) else model(
-        **batch, output_hidden_states=True
+    outputs = (
+        model(**batch, output_hidden_states=True, use_cache=False)
+        if has_cache(model)
+        else model(**batch, output_hidden_states=True)
     )
     loss = outputs.get("loss")
     if loss is None:
@@ -60,7 +62,9 @@ def gradients(model) -> dict[str, torch.Tensor]:
     """By the names of the weights, tied ones under each of theirs; zeros where none came, NaN where none can."""
     state = model.state_dict(keep_vars=True)
     return {
-        name: torch.full_like(tensor, 0.0 if tensor.requires_grad else torch.nan) if tensor.grad is None else tensor.grad
+        name: torch.full_like(tensor, 0.0 if tensor.requires_grad else torch.nan)
+        if tensor.grad is None
+        else tensor.grad
         for name, tensor in state.items()
     }
 
@@ -128,7 +132,9 @@ def essence(config) -> dict:
     return {key: value for key, value in fields.items() if key.rpartition(".")[2] not in loose}
 
 
-GENERATIVE = [case for case in CASES if case[1].endswith(("ForCausalLM", "LMHeadModel", "MTModel", "ConditionalGeneration"))]
+GENERATIVE = [
+    case for case in CASES if case[1].endswith(("ForCausalLM", "LMHeadModel", "MTModel", "ConditionalGeneration"))
+]
 
 
 @pytest.mark.parametrize("beams", [1, 3], ids=["greedy", "beam"])
