@@ -12,7 +12,7 @@ from .families import STACK_FIELDS, TriviumDecoderConfig, TriviumEncoderConfig, 
 from .page import Fields, Page, Size
 from .validation import TOKEN_IDS
 
-CONFIG_CLASSES: dict[str, type] = {
+CONFIG_CLASSES: dict[str, Any] = {
     "encoder": TriviumEncoderConfig,
     "decoder": TriviumDecoderConfig,
     "encoder-decoder": TriviumEncoderDecoderConfig,
@@ -54,7 +54,8 @@ def architecture(name: str, **changes: Any) -> TriviumConfig | TriviumEncoderDec
 def find_architecture(name: str) -> Architecture:
     """The architecture of that name, or `InputError` with the nearest names."""
     if name not in ARCHITECTURES:
-        nearest = difflib.get_close_matches(name, ARCHITECTURES, n=3)
+        nearest = [one for one in ARCHITECTURES if one.startswith(name)][:4]
+        nearest = nearest or difflib.get_close_matches(name, ARCHITECTURES, n=3)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`trivium architectures` lists them."
         raise InputError(f"there is no architecture '{name}': {hint}")
     return ARCHITECTURES[name]
@@ -107,26 +108,37 @@ def _outside(token: int | list[int] | None, vocab_size: int) -> bool:
 
 
 def describe(config: TriviumConfig | TriviumEncoderDecoderConfig) -> Fields:
-    """The fields of a configuration that differ from the defaults of its class; those of a side are named `side.field`.
+    """The fields that make a configuration from the defaults of its class; those of a side are named `side.field`.
 
     What both sides of an encoder-decoder share is said once.
     """
     if not isinstance(config, TriviumEncoderDecoderConfig):
-        return _unlike(config, type(config)())
-    sides = {side: _unlike(getattr(config, side), CONFIG_CLASSES[side]()) for side in SIDES}
+        return _chosen(config)
+    sides = {side: _chosen(getattr(config, side)) for side in SIDES}
     encoder, decoder = sides.values()
     shared = {key: value for key, value in encoder.items() if key in decoder and decoder[key] == value}
-    own = _unlike(config, type(config)(), skip=SIDES)
+    fields = shared | {
+        name: getattr(config, name)
+        for name, field in type(config).__dataclass_fields__.items()
+        if name in type(config).__annotations__ and name not in SIDES and getattr(config, name) != field.default
+    }
     for side in SIDES:
-        own |= {f"{side}.{key}": value for key, value in sides[side].items() if key not in shared}
-    expected = ("decoder.add_cross_attention",)  # every encoder-decoder has it
-    return {key: value for key, value in (shared | own).items() if key not in expected}
+        fields |= {f"{side}.{key}": value for key, value in sides[side].items() if key not in shared}
+    fields.pop("decoder.add_cross_attention")  # every encoder-decoder has it
+    return fields
 
 
-def _unlike(config, default, skip=()) -> Fields:
-    """The fields of our own in which `config` is not the default; both are complete, so derived ones show too."""
-    names = [name for name in type(config).__dataclass_fields__ if name in OWN_FIELDS and name not in skip]
-    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(default, name)}
+def _chosen(config: TriviumConfig) -> Fields:
+    """The fields of our own in which `config` is not what it would be by default, or by what the others say."""
+    defaults = {name: field.default for name, field in type(config).__dataclass_fields__.items() if name in OWN_FIELDS}
+    values = {name: getattr(config, name) for name in defaults}
+    fixed = {name for name, default in defaults.items() if default is not None}
+    chosen = {name: value for name, value in values.items() if name in fixed and value != defaults[name]}
+    follows = type(config)(**chosen, head_dim=config.head_dim)
+    chosen |= {name: values[name] for name in values if name not in fixed and values[name] != getattr(follows, name)}
+    if config.head_dim * config.num_attention_heads != config.hidden_size:
+        chosen["head_dim"] = config.head_dim
+    return {name: chosen[name] for name in defaults if name in chosen}
 
 
 OWN_FIELDS = STACK_FIELDS | {

@@ -15,7 +15,7 @@ TRANSFORMER = Page(
     year=2017,
     paper="Attention Is All You Need",
     url="https://arxiv.org/abs/1706.03762",
-    particular="the beginning: post-norm, sinusoidal positions, ReLU, one scaled embedding for both sides and the output",
+    particular="the beginning: post-norm, sinusoids, ReLU, one scaled embedding for both sides and the output",
     reference="torch.nn.Transformer, MarianMTModel",
     source="https://arxiv.org/abs/1706.03762 (table 3; English to German, about 37,000 tokens)",
     counted="language model",
@@ -116,7 +116,7 @@ T5_V1_1 = Page(
     reference="T5ForConditionalGeneration",
     source="https://arxiv.org/abs/2210.11416 (table 2, Flan-T5, which was made from these)",
     counted="language model",
-    fields=T5.fields | dict(hidden_act="gelu_new", gated_mlp=True, tie_word_embeddings=False, decoder=dict()),
+    fields=T5.fields | dict(hidden_act="gelu_new", gated_mlp=True, tie_word_embeddings=False, decoder={}),
     sizes={
         f"{name}-{size}": Size(parameters, published, fields)
         for name in ("t5-v1.1", "flan-t5")

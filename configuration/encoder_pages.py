@@ -102,8 +102,8 @@ MINILM = Page(
 MODERNBERT = Page(
     family="encoder",
     year=2024,
-    paper="Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder for Fast, Memory Efficient, and Long Context "
-    "Finetuning and Inference",
+    paper="Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder for Fast, Memory Efficient, and Long "
+    "Context Finetuning and Inference",
     url="https://arxiv.org/abs/2412.13663",
     particular="pre-norm, GeGLU, no biases, one global layer in three, RoPE with a base per layer type",
     reference="ModernBertForMaskedLM",

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .configuration.architectures import PAGES, architecture, describe
+from .configuration.architectures import CONFIG_CLASSES, PAGES, architecture, describe
 from .configuration.base import TriviumConfig
 from .configuration.families import TriviumEncoderDecoderConfig
 from .training.verbs import run
 
 INDENT = 2
+# In the order in which the configurations declare them.
+FIELDS = list(dict.fromkeys(name for cls in CONFIG_CLASSES.values() for name in cls.__dataclass_fields__))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,10 +48,9 @@ def listing() -> str:
 def comparison(names: Sequence[str]) -> str:
     """The fields in which some architectures differ, side by side; of one, those that are not the defaults."""
     configs = [architecture(name) for name in names]
-    described = [describe(config) for config in configs]
-    fields = list(dict.fromkeys(name for one in described for name in one))
+    told = {name.rpartition(".")[2] for config in configs for name in describe(config)}
     rows = [["", *names]]
-    for name in fields:
+    for name in (name for name in FIELDS if name in told):
         values = [show(look_up(config, name)) for config in configs]
         if len(names) == 1 or len(set(values)) > 1:
             rows.append([name, *values])
@@ -57,13 +58,11 @@ def comparison(names: Sequence[str]) -> str:
 
 
 def look_up(config: TriviumConfig | TriviumEncoderDecoderConfig, name: str) -> Any:
-    """A field by the name that `describe` gives it; `-` where there is none."""
-    side, _, field = name.rpartition(".")
-    holder = getattr(config, side, None) if side else config
-    if isinstance(holder, TriviumEncoderDecoderConfig) and field not in type(holder).__dataclass_fields__:
-        sides = [show(getattr(one, field, "-")) for one in (holder.encoder, holder.decoder)]
+    """A field; of the two sides of an encoder-decoder, what both have or what each has, and `-` where there is none."""
+    if isinstance(config, TriviumEncoderDecoderConfig) and name not in type(config).__dataclass_fields__:
+        sides = [show(getattr(side, name, "-")) for side in (config.encoder, config.decoder)]
         return sides[0] if sides[0] == sides[1] else " / ".join(sides)
-    return getattr(holder, field, "-")
+    return getattr(config, name, "-")
 
 
 def show(value: Any) -> str:

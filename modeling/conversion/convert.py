@@ -1,4 +1,4 @@
-"""Models of transformers as ours, and ours as theirs: the same weights under other names, computing the same numbers."""
+"""Models of transformers as ours, and ours as theirs: the same weights under other names, the same numbers."""
 
 import logging as python_logging
 from collections.abc import Callable
@@ -151,7 +151,7 @@ def _write(origin: Origin, model: TriviumPreTrainedModel, name: str) -> PreTrain
     return _finish(theirs, config, {key: tensor.clone() for key, tensor in state.items()}, model)
 
 
-def _finish(cls: type, config: PreTrainedConfig, weights: State, source: PreTrainedModel) -> Any:
+def _finish(cls: Any, config: PreTrainedConfig, weights: State, source: PreTrainedModel) -> Any:
     """A model of `cls` with these weights and the source's dtype, generation defaults and name."""
     with _quiet():
         model, info = cls.from_pretrained(

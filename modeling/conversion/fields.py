@@ -21,7 +21,7 @@ INESSENTIAL |= {"cross_attention_hidden_size", "add_cross_attention"}  # follow 
 NEUTRAL = {"logit_scale": 1.0, "embedding_scale": 1.0}
 
 
-def read_config(origin: Origin, theirs: PreTrainedConfig, model_class: type, state: State, tied: bool) -> Any:
+def read_config(origin: Origin, theirs: PreTrainedConfig, model_class: Any, state: State, tied: bool) -> Any:
     """Our configuration from theirs, for our `model_class`.
 
     Args:

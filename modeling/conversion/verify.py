@@ -1,6 +1,7 @@
 """Whether a converted model still says what its source says, on tokens drawn at random."""
 
 import inspect
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -36,7 +37,7 @@ def largest_difference(first: PreTrainedModel, second: PreTrainedModel, rows: in
     return worst
 
 
-def random_batch(model: PreTrainedModel, rows: int, length: int) -> dict[str, torch.Tensor]:
+def random_batch(model: PreTrainedModel, rows: int, length: int) -> dict[str, Any]:
     """Tokens (rows, length) for `model`, for both sides if it has two, and a choice of two texts if it chooses.
 
     Each text ends in the end-of-sequence token and has no other, which is what BART's and T5's classifiers look for.
@@ -54,7 +55,7 @@ def random_batch(model: PreTrainedModel, rows: int, length: int) -> dict[str, to
             ids[:, -1] = end
         return ids.to(model.device)
 
-    batch = {"input_ids": draw()}
+    batch: dict[str, Any] = {"input_ids": draw()}
     if type(model).__name__.endswith("MultipleChoice"):
         batch["input_ids"] = torch.stack([batch["input_ids"], draw()], 1)
     if model.config.is_encoder_decoder and "Classification" not in type(model).__name__:
