@@ -33,6 +33,7 @@ class Page:
         year, paper, url: of the publication.
         particular: what sets it apart, in one line.
         reference: the classes of transformers that compute the same.
+        model_type: of these in transformers.
         source: where the parameter counts are published.
         counted: what the published counts count: the stack alone, or with its language-modeling head.
         fields: of the configuration, where they differ from its defaults. A function of the other fields stands for
@@ -46,6 +47,7 @@ class Page:
     url: str
     particular: str
     reference: str
+    model_type: str
     source: str
     counted: Literal["stack", "language model"]
     fields: Fields

@@ -60,12 +60,6 @@ def check_attention(config, implementation: str | None) -> None:
             f"position_encoding='{config.position_encoding}' adds a bias to the scores, which attn_implementation="
             f"'{implementation}' does not take: use 'sdpa' or 'eager', or position_encoding='rope'."
         )
-    if config.attn_logit_softcapping is not None and implementation in ("sdpa", "trivium_varlen"):
-        raise InputError(
-            f"attn_implementation='{implementation}' cannot cap the scores of a padded batch as attn_logit_softcapping "
-            "asks: use 'eager' (the default then), 'flex_attention' or a flash kernel, or set "
-            "attn_logit_softcapping=None."
-        )
 
 
 def check_rotary(config) -> None:

@@ -58,7 +58,7 @@ def write_config(origin: Origin, ours: Any) -> PreTrainedConfig:
     for name, theirs in origin.fields.items():
         if not _has(fields, theirs):
             _put(fields, theirs, _get(ours, name))
-    fields |= {name: getattr(ours, name, None) for name in TOKENS if getattr(ours, name, None) is not None}
+    fields |= {name: getattr(ours, name) for name in TOKENS if hasattr(ours, name)}  # none, too: theirs have defaults
     fields |= {name: getattr(ours, name) for name in LABELS if getattr(ours, name, None) is not None}
     fields |= dict(tie_word_embeddings=ours.tie_word_embeddings)
     for name, value in origin.write(ours).items():

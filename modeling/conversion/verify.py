@@ -46,6 +46,8 @@ def random_batch(model: PreTrainedModel, rows: int, length: int) -> dict[str, An
     generator = torch.Generator().manual_seed(0)
     end = model.config.eos_token_id
     end = end[0] if isinstance(end, list) else end
+    if model.config.pad_token_id is None:  # their classifiers then take one text at a time
+        rows = 1
     special = {token for token in (end, model.config.pad_token_id) if token is not None}
     plain = torch.tensor([token for token in range(min(config.vocab_size, 10_000)) if token not in special])
 
