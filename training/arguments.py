@@ -68,6 +68,9 @@ class PretrainArguments(DataArguments):
     vocab_size: int = _field(32_768, "of the tokenizer to train")
 
     model_name_or_path: str | None = _field(None, "checkpoint of the same family to go on from")
+    architecture: str | None = _field(
+        None, "one that `trivium architectures` lists, for a new model; `model` changes it"
+    )
     model: dict[str, Any] | str | None = dataclasses.field(
         default=None,
         metadata={

@@ -23,7 +23,9 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from .. import __version__
 from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
+from ..configuration.architectures import architecture, find_architecture
 from ..configuration.errors import InputError
+from ..configuration.validation import TOKEN_IDS
 from ..modeling import (
     TriviumDecoderForCausalLM,
     TriviumEncoderDecoderForConditionalGeneration,
@@ -83,7 +85,7 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     config_class, model_class = FAMILIES[args.family]
     check_output_dir(output_dir, config_class.model_type)
     resumed = checkpoint_to_resume(training_args.resume_from_checkpoint, output_dir, config_class.model_type)
-    config_class(**args.shape)  # a misspelt field should be said before the data is read
+    make_config(args, config_class)  # a misspelt field should be said before the data is read
     config = load_config(args, config_class) if args.model_name_or_path else None
 
     with training_args.main_process_first(desc="loading the data"):
@@ -123,12 +125,16 @@ def load_config(args: PretrainArguments, config_class: Any) -> Any:
     except (OSError, ValueError) as error:
         raise InputError(f"the checkpoint '{name}' cannot be read: {' '.join(str(error).split())}") from error
     if fields.get("model_type") != config_class.model_type:
+        way_out = (
+            "" if str(fields.get("model_type")).startswith("trivium") else " `trivium convert` may make one of it."
+        )
         raise InputError(
             f"'{name}' is a {fields.get('model_type')} checkpoint, but family '{args.family}' goes on from a "
-            f"{config_class.model_type} one."
+            f"{config_class.model_type} one.{way_out}"
         )
-    if args.shape:
-        raise InputError(f"the checkpoint '{name}' has its shape: leave `model` out ({', '.join(args.shape)}).")
+    if args.shape or args.architecture:
+        what = f"`model` out ({', '.join(args.shape)})" if args.shape else "`architecture` out"
+        raise InputError(f"the checkpoint '{name}' has its shape: leave {what}.")
     return config_class.from_pretrained(name)
 
 
@@ -165,11 +171,22 @@ def choose_tokenizer(
 
 
 def new_config(args: PretrainArguments, config_class: Any, tokenizer: Any) -> Any:
-    """The configuration of a new model: the fields given, the tokenizer's ids, the family's defaults."""
+    """The configuration of a new model: the fields given, the tokenizer's ids, the architecture's or the defaults."""
     known = config_class.known_arguments()
-    ids = {"pad_token_id": None} | special_token_ids(tokenizer)
-    fields = {"vocab_size": len(tokenizer)} | {name: token for name, token in ids.items() if name in known}
-    return config_class(**fields | args.shape)
+    ids = dict.fromkeys((*TOKEN_IDS, "decoder_start_token_id")) | special_token_ids(tokenizer)
+    return make_config(
+        args, config_class, vocab_size=len(tokenizer), **{name: token for name, token in ids.items() if name in known}
+    )
+
+
+def make_config(args: PretrainArguments, config_class: Any, **fields: Any) -> Any:
+    """The configuration with these fields and those that were given, which win."""
+    if args.architecture is None:
+        return config_class(**fields | args.shape)
+    family = find_architecture(args.architecture).page.family
+    if family != args.family:
+        raise InputError(f"the architecture '{args.architecture}' is of the family {family}: set family to that.")
+    return architecture(args.architecture, **fields | args.shape)
 
 
 def check_fit(args: PretrainArguments, objective: Objective, tokenizer: Any, config: Any) -> None:

@@ -76,6 +76,28 @@ def test_three_steps_leave_a_checkpoint_that_the_auto_classes_load(family, argv,
     assert not [name for name in files(folder) if name.endswith((".bin", ".pt")) or "saving" in name]
 
 
+ARCHITECTURES = {"encoder": "modernbert-base", "decoder": "gpt2", "encoder-decoder": "bart-base"}
+
+
+@pytest.mark.parametrize("family", list(AUTO))
+def test_a_named_architecture_is_pretrained_at_the_size_and_with_the_tokens_asked_for(family, argv, tmp_path):
+    shape = [*SHAPE, "--model.intermediate_size", "48"]
+    assert verb.main(argv(family, "--architecture", ARCHITECTURES[family], "--save_strategy", "no", shape=shape)) == 0
+    config = AUTO[family].from_pretrained(tmp_path / "out").config
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    named = trivium.architecture(ARCHITECTURES[family])
+    stack, expected = getattr(config, "decoder", config), getattr(named, "decoder", named)
+    assert (stack.norm, stack.position_encoding, stack.hidden_act) == (
+        expected.norm,
+        expected.position_encoding,
+        expected.hidden_act,
+    )
+    assert (stack.hidden_size, stack.vocab_size) == (32, len(tokenizer))
+    assert (config.pad_token_id, config.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    if config.is_encoder_decoder:
+        assert config.decoder_start_token_id == tokenizer.pad_token_id
+
+
 @pytest.mark.parametrize("family", list(AUTO))
 def test_a_few_dozen_steps_teach_something(family, argv, tmp_path):
     verb.main(argv(family, "--max_steps", "40", "--muon", "true", "--learning_rate", "0.01", "--save_strategy", "no"))
@@ -162,6 +184,8 @@ def bert(tmp_path):
         ("decoder", ["--resume_from_checkpoint", "no/where"], "the checkpoint 'no/where' does not exist"),
         ("decoder", ["--lerning_rate", "1"], "did you mean 'learning_rate'?"),
         ("encoder", ["--mlm_probability", "2"], "`mlm_probability` must lie in (0, 1], not 2.0."),
+        ("decoder", ["--architecture", "bert-base"], "the architecture 'bert-base' is of the family encoder"),
+        ("decoder", ["--architecture", "gtp2"], "there is no architecture 'gtp2': did you mean gpt2"),
         ("encoder-decoder", ["--mean_span_length", "0"], "`mean_span_length` must be at least 1"),
     ],
 )
