@@ -132,9 +132,8 @@ def essence(config) -> dict:
     return {key: value for key, value in fields.items() if key.rpartition(".")[2] not in loose}
 
 
-GENERATIVE = [
-    case for case in CASES if case[1].endswith(("ForCausalLM", "LMHeadModel", "MTModel", "ConditionalGeneration"))
-]
+WRITERS = ("ForCausalLM", "LMHeadModel", "MTModel", "ConditionalGeneration")
+GENERATIVE = [(reference, name) for reference, name in CASES if reference.generates and name.endswith(WRITERS)]
 
 
 @pytest.mark.parametrize("beams", [1, 3], ids=["greedy", "beam"])
