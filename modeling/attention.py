@@ -11,8 +11,10 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..configuration.base import TriviumConfig
+from ..configuration.errors import InputError
 from .normalization import TriviumRMSNorm
 from .positions import apply_rotary
+from .softcap import capped_attention_forward
 
 
 def eager_attention_forward(
@@ -119,10 +121,7 @@ class TriviumAttention(nn.Module):
                     past_key_values = past_key_values.self_attention_cache
                 key, value = past_key_values.update(key, value, self.layer_idx)
 
-        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            attention_backend or self.config._attn_implementation, eager_attention_forward
-        )
-        out, weights = attention_interface(
+        out, weights = self._interface(attention_backend or self.config._attn_implementation, query)(
             self,
             query,
             key,
@@ -135,6 +134,21 @@ class TriviumAttention(nn.Module):
             **kwargs,
         )
         return self.o_proj(out.reshape(*shape[:-2], -1)), weights
+
+    def _interface(self, backend: str, query: torch.Tensor) -> Callable:
+        """The function of `backend`; what sdpa cannot cap is ours.
+
+        Raises:
+            InputError: a backend without a gradient where one is asked for.
+        """
+        if backend == "flex_attention" and query.device.type == "cpu" and query.requires_grad:
+            raise InputError(
+                "attn_implementation='flex_attention' has no backward pass on a CPU: train with 'sdpa' or 'eager', or "
+                "compute under torch.no_grad()."
+            )
+        if backend == "sdpa" and self.softcap is not None:
+            return capped_attention_forward
+        return ALL_ATTENTION_FUNCTIONS.get_interface(backend, eager_attention_forward)
 
     def _cross_key_values(self, states: torch.Tensor, cache: Cache | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values (B, G, S, D) of the other sequence, from the cache if they are there."""

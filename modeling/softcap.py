@@ -7,7 +7,6 @@ Shapes: B batch, T query tokens, S key tokens, H query heads, G key-value heads,
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -36,12 +35,11 @@ def capped_attention_forward(
         logger.warning_once("Attention in blocks keeps no weights to return: set attn_implementation='eager' for them.")
     if torch.is_autocast_enabled(query.device.type):  # does not reach into an operator
         query, key, value = (x.to(torch.get_autocast_dtype(x.device.type)) for x in (query, key, value))
-    is_causal = module.is_causal if is_causal is None else is_causal
-    causal = query.shape[2] > 1 and attention_mask is None and is_causal
-    return attend(query, key, value, attention_mask, scaling, softcap, causal, dropout).transpose(1, 2), None
+    causal = query.shape[2] > 1 and attention_mask is None and (module.is_causal if is_causal is None else is_causal)
+    return capped_attention(query, key, value, attention_mask, scaling, softcap, causal, dropout).transpose(1, 2), None
 
 
-def attend(
+def capped_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -57,30 +55,20 @@ def attend(
     Args:
         mask: (B or 1, H or 1, T or 1, S or 1), true where a query sees a key, or numbers to add to the capped scores.
         softcap: c of `c * tanh(scores / c)`; `None` = no cap.
-        causal: query i sees the keys 0 to i.
+        causal: query i sees the keys 0 to i, where there is no mask.
         dropout: of the probabilities.
-        rows: of a block; `None` = as many as are fast.
+        rows: queries of a block; `None` = as many as are fast.
     """
-    batch, heads, length, _ = query.shape
     if mask is not None:
-        mask = mask.expand(-1, -1, length, key.shape[2])
-    if rows is None:
-        rows = max(64, 2**21 // max(1, batch * heads * key.shape[2]))
-    # What is dropped follows from the seed, so that the backward pass can draw it again.
-    seed = torch.randint(2**62, ()) if dropout else None
-    return attend_blocks(query, key, value, mask, seed, float(scaling), softcap, causal, float(dropout), rows)
+        mask = mask.expand(-1, -1, query.shape[2], key.shape[2])
+    softcap = None if softcap is None else float(softcap)
+    # What is dropped follows from the seed, so that the backward pass can drop the same.
+    seed = torch.randint(2**62, (), device="cpu") if dropout else None
+    differentiable = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    attend = attend_operator if differentiable else attend_blocks  # one step of generation notices an operator
+    return attend(query, key, value, mask, seed, float(scaling), softcap, causal, float(dropout), rows)
 
 
-class Scoring(NamedTuple):
-    """How scores become probabilities."""
-
-    scaling: float
-    softcap: float | None
-    causal: bool
-    dropout: float
-
-
-@torch.library.custom_op("trivium::attend_blocks", mutates_args=())
 def attend_blocks(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -91,23 +79,18 @@ def attend_blocks(
     softcap: float | None,
     causal: bool,
     dropout: float,
-    rows: int,
+    rows: int | None,
 ) -> torch.Tensor:
-    """`attend` as one operator that `torch.compile` does not look into; `seed` () is that of the dropout."""
-    scoring = Scoring(scaling, softcap, causal, dropout)
+    """`capped_attention` with the `seed` () of its dropout."""
     out, generator = _empty_states(query), _generator(seed, query)
     key, value = key.contiguous(), value.contiguous()
-    for block, seen in _blocks(query, key, causal, rows):
-        q, k, v = query[:, :, block], key[:, :, :seen], value[:, :, :seen]
-        weights, _ = _probabilities(q, k, mask, block, scoring)
-        if generator is not None:
-            weights *= _kept(weights, dropout, generator)
-        out[:, :, block] = _product(weights.to(query.dtype), v)
+    for block, seen, hidden in _blocks(query, key, mask, causal, rows):
+        q, k, v = query[:, :, block], key[:, :, seen], value[:, :, seen]
+        out[:, :, block] = _attend_block(q, k, v, hidden, scaling, softcap, dropout, generator)
     return out
 
 
-@torch.library.custom_op("trivium::attend_blocks_backward", mutates_args=())
-def _attend_blocks_backward(
+def attend_blocks_backward(
     grad: torch.Tensor,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -118,76 +101,102 @@ def _attend_blocks_backward(
     softcap: float | None,
     causal: bool,
     dropout: float,
-    rows: int,
+    rows: int | None,
     learn_mask: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of query, key, value and, if it learns, the mask (else empty); sums in float32 at least."""
-    scoring = Scoring(scaling, softcap, causal, dropout)
-    wide, narrow = torch.promote_types(query.dtype, torch.float32), query.dtype
+    """Gradients of query, key, value and, if it learns, mask (else empty); sums are in float32 at least."""
+    narrow, wide = query.dtype, torch.promote_types(query.dtype, torch.float32)
     query_grad, generator = _empty_states(query), _generator(seed, query)
     key, value = key.contiguous(), value.contiguous()
     key_grad, value_grad = (torch.zeros_like(x, dtype=wide) for x in (key, value))
     mask_grad = query.new_zeros(mask.shape if learn_mask else (0,), dtype=wide)
-    for block, seen in _blocks(query, key, causal, rows):
-        q, k, v, g = query[:, :, block], key[:, :, :seen], value[:, :, :seen], grad[:, :, block]
-        weights, squashed = _probabilities(q, k, mask, block, scoring)
-        weights_grad = _product(g, v.mT).to(wide)
-        used = weights
-        if generator is not None:
-            kept = _kept(weights, dropout, generator)
-            used, weights_grad = weights * kept, weights_grad.mul_(kept)
-        _add_product(value_grad[:, :, :seen], used.to(narrow), g)
-        scores_grad = torch.ops.aten._softmax_backward_data(weights_grad, weights, -1, wide)
-        if learn_mask:
-            part = mask_grad[:, :, block]
-            part += scores_grad.sum_to_size(part.shape)
-        if squashed is not None:
-            scores_grad = torch.ops.aten.tanh_backward(scores_grad, squashed)
-        scores_grad = scores_grad.mul_(scaling).to(narrow)
-        query_grad[:, :, block] = _product(scores_grad, k)
-        _add_product(key_grad[:, :, :seen], scores_grad, q)
+    for block, seen, hidden in _blocks(query, key, mask, causal, rows):
+        q, k, v = query[:, :, block], key[:, :, seen], value[:, :, seen]
+        sums = (query_grad[:, :, block], key_grad[:, :, seen], value_grad[:, :, seen])
+        hidden_grad = mask_grad[:, :, block, seen] if learn_mask else None
+        options = (scaling, softcap, dropout, generator)
+        _differentiate_block(grad[:, :, block], q, k, v, hidden, *sums, hidden_grad, *options)
     mask_grad = mask_grad.to(mask.dtype) if learn_mask else mask_grad
     return query_grad, key_grad.to(narrow), value_grad.to(narrow), mask_grad
 
 
-def _blocks(query: torch.Tensor, key: torch.Tensor, causal: bool, rows: int) -> Iterator[tuple[slice, int]]:
-    """The queries of each block, and how many keys they see at most."""
-    length, keys = query.shape[2], key.shape[2]
-    for start in range(0, length, rows):
-        stop = min(start + rows, length)
-        yield slice(start, stop), min(stop, keys) if causal else keys
+def _blocks(query, key, mask, causal, rows) -> Iterator[tuple[slice, slice, torch.Tensor | None]]:
+    """Of each block its queries, the keys from the first to the last that one of them sees, and what is added to their
+    scores: (B or 1, H or 1, R, keys) or `None`.
 
-
-def _probabilities(q, k, mask, block, scoring):
-    """Of one block, q (B, H, R, D) and k (B, G, S, D): (B, H, R, S), and the tanh if there is one, at least float32.
-
-    What is hidden gets the lowest finite score, so that a query that sees nothing does no harm.
+    What is hidden gets the lowest number, not infinity, so that a query that sees nothing does no harm.
     """
-    scores, squashed, factor = _product(q, k.mT), None, scoring.scaling
+    length, keys = query.shape[2], key.shape[2]
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    visible, lowest = query.new_zeros((), dtype=dtype), torch.finfo(dtype).min
+    rows = block_rows(query, key) if rows is None else rows
+    # Reading a mask on a GPU would be waiting for it.
+    readable = mask is not None and mask.dtype == torch.bool and mask.device.type == "cpu" and length > rows
+    for start in range(0, length, rows):
+        block = slice(start, min(start + rows, length))
+        seen = slice(0, min(block.stop, keys) if causal else keys)
+        if readable and len(places := mask[:, :, block].any((0, 1, 2)).nonzero()):
+            seen = slice(int(places[0]), int(places[-1]) + 1)
+        hidden = None if mask is None else mask[:, :, block, seen]
+        if causal:
+            hidden = torch.ones(block.stop - start, seen.stop, dtype=torch.bool, device=query.device).tril(start)
+        if hidden is not None:
+            hidden = torch.where(hidden, visible, lowest) if hidden.dtype == torch.bool else hidden.to(dtype)
+        yield block, seen, hidden
+
+
+def block_rows(query: torch.Tensor, key: torch.Tensor) -> int:
+    """How many queries make a block: few, so that their scores stay in the cache, but enough for a matrix product."""
+    batch, heads = query.shape[:2]
+    return max(64, 2**20 // max(1, batch * heads * key.shape[2]))
+
+
+def _attend_block(q, k, v, hidden, scaling, softcap, dropout, generator) -> torch.Tensor:
+    """Of one block, q (B, H, R, D), k and v (B, G, S, D): (B, H, R, D)."""
+    weights, _ = _probabilities(q, k, hidden, scaling, softcap)
+    if generator is not None:
+        weights *= _kept(weights, dropout, generator)
+    return _product(weights.to(q.dtype), v)
+
+
+def _differentiate_block(
+    grad, q, k, v, hidden, q_grad, k_grad, v_grad, hidden_grad, scaling, softcap, dropout, generator
+) -> None:
+    """Adds the gradients of one block to `k_grad` and `v_grad`, and writes those of q and, if asked for, `hidden`.
+
+    A function, so that all that a block needs is gone before the next begins.
+    """
+    weights, squashed = _probabilities(q, k, hidden, scaling, softcap)
+    weights_grad, used = _product(grad, v.mT).to(weights.dtype), weights
+    if generator is not None:
+        kept = _kept(weights, dropout, generator)
+        weights_grad, used = weights_grad.mul_(kept), weights * kept
+    _add_product(v_grad, used.to(q.dtype), grad)
+    scores_grad = torch.ops.aten._softmax_backward_data(weights_grad, weights, -1, weights.dtype)
+    if hidden_grad is not None:
+        hidden_grad.copy_(scores_grad.sum_to_size(hidden.shape))
+    if squashed is not None:
+        scores_grad = torch.ops.aten.tanh_backward(scores_grad, squashed)
+    scores_grad = scores_grad.mul_(scaling).to(q.dtype)
+    q_grad.copy_(_product(scores_grad, k))
+    _add_product(k_grad, scores_grad, q)
+
+
+def _probabilities(q, k, hidden, scaling, softcap) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Of one block, q (B, H, R, D) and k (B, G, S, D): (B, H, R, S), and the tanh if there is one, at least float32."""
+    scores, squashed, factor = _product(q, k.mT), None, scaling
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if scoring.softcap is not None:
-        scores = squashed = scores.mul_(scoring.scaling / scoring.softcap).tanh_()
-        factor = scoring.softcap
-    hidden = _hidden(mask, scores, block, scoring.causal)
+    if softcap is not None:
+        scores = squashed = scores.mul_(scaling / softcap).tanh_()
+        factor = softcap
     scores = scores * factor if hidden is None else torch.add(hidden, scores, alpha=factor)
     return scores.softmax(-1), squashed
 
 
-def _hidden(mask, scores, block, causal):
-    """What is added to the `scores` (B, H, R, S) of one block, or `None`."""
-    if causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril(block.start)
-    elif mask is not None:
-        mask = mask[:, :, block]
-    if mask is not None and mask.dtype == torch.bool:
-        return torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    return None if mask is None else mask.to(scores.dtype)
-
-
 def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """x (B, H, R, N) @ y (B, G, N, M) -> (B, H, R, M).
+    """The product of x (B, H, R, N) and y (B, G, N, M): (B, H, R, M).
 
-    The heads that share a `y` are more rows of one product, so that it need not be repeated for each.
+    The heads that share a `y` are more rows of one product, so that it is not repeated for each of them.
     """
     return torch.bmm(_group(x, y), y.flatten(0, 1)).view(*x.shape[:-1], y.shape[-1])
 
@@ -196,7 +205,7 @@ def _add_product(total: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> None:
     """Adds x.mT @ y, summed over the heads that share keys, to `total` (B, G, S, D): x (B, H, R, S), y (B, H, R, D)."""
     x, y = _group(x, total).mT, _group(y, total)
     if total.dtype == x.dtype:
-        total.flatten(0, 1).baddbmm_(x, y)
+        total.view(len(x), *total.shape[2:]).baddbmm_(x, y)
     else:
         total += torch.bmm(x, y).view(total.shape)
 
@@ -223,12 +232,16 @@ def _empty_states(query: torch.Tensor) -> torch.Tensor:
     return query.new_empty(batch, length, heads, width).transpose(1, 2)
 
 
-@attend_blocks.register_fake
+attend_operator = torch.library.custom_op("trivium::attend_blocks", attend_blocks, mutates_args=())
+_backward_operator = torch.library.custom_op("trivium::attend_blocks_backward", attend_blocks_backward, mutates_args=())
+
+
+@attend_operator.register_fake
 def _(query, key, value, mask, seed, scaling, softcap, causal, dropout, rows):
     return _empty_states(query)
 
 
-@_attend_blocks_backward.register_fake
+@_backward_operator.register_fake
 def _(grad, query, key, value, mask, seed, scaling, softcap, causal, dropout, rows, learn_mask):
     plain = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (key, value)]
     return _empty_states(query), *plain, mask.new_empty(mask.shape) if learn_mask else query.new_empty(0)
@@ -242,8 +255,8 @@ def _save_inputs(ctx, inputs, output):
 def _differentiate(ctx, grad):
     options = (ctx.scaling, ctx.softcap, ctx.causal, ctx.dropout, ctx.rows)
     learn_mask = ctx.needs_input_grad[3]
-    *grads, mask_grad = _attend_blocks_backward(grad, *ctx.saved_tensors, *options, learn_mask)
+    *grads, mask_grad = _backward_operator(grad, *ctx.saved_tensors, *options, learn_mask)
     return *grads, mask_grad if learn_mask else None, *[None] * 6
 
 
-attend_blocks.register_autograd(_differentiate, setup_context=_save_inputs)
+attend_operator.register_autograd(_differentiate, setup_context=_save_inputs)

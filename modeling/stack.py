@@ -5,6 +5,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import logging
 from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration.base import TriviumConfig
@@ -17,6 +18,8 @@ from .embeddings import TriviumEmbeddings, TriviumTokenEmbedding
 from .masks import self_attention_arguments
 from .normalization import TriviumRMSNorm, make_norm
 from .positions import TriviumAlibiBias, TriviumRelativeBias, rotary_embeddings
+
+logger = logging.get_logger(__name__)
 
 # What collators send along for flash attention; the documents hold it already.
 LENGTH_ARGUMENTS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
@@ -50,16 +53,15 @@ class TriviumPreTrainedModel(PreTrainedModel):
             init.zeros_(module.weight)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, *args, **kwargs) -> str:
-        """The attention to use: the one asked for if it can compute this configuration, else the best that can.
+        """As in transformers, but refuses what cannot compute this configuration.
 
         Raises:
             InputError: the backend asked for cannot, with what can.
         """
-        stacks = [getattr(self.config, name) for name in self.config.sub_configs] or [self.config]
-        if requested_attention is None and any(stack.attn_logit_softcapping is not None for stack in stacks):
-            requested_attention = "eager"
-        for stack in stacks:
+        for stack in [getattr(self.config, name) for name in self.config.sub_configs] or [self.config]:
             check_attention(stack, requested_attention)
+            if stack._attn_implementation_chosen:
+                say_who_caps(stack, requested_attention)
         return super().get_correct_attn_implementation(requested_attention, *args, **kwargs)
 
     def set_attn_implementation(self, attn_implementation: str | dict, *args, **kwargs) -> None:
@@ -68,6 +70,16 @@ class TriviumPreTrainedModel(PreTrainedModel):
         for module in self.modules():
             if isinstance(module, TriviumPreTrainedModel):
                 module.config._attn_implementation_chosen = True
+                say_who_caps(module.config, module.config._attn_implementation)
+
+
+def say_who_caps(config: TriviumConfig, implementation: str | None) -> None:
+    """Tells, once, whoever asked sdpa for capped scores that they are not computed by it."""
+    if implementation == "sdpa" and getattr(config, "attn_logit_softcapping", None) is not None:
+        logger.warning_once(
+            "attn_implementation='sdpa' cannot cap scores as attn_logit_softcapping asks: Trivium's own attention "
+            "caps them, in blocks."
+        )
 
 
 class TriviumStack(TriviumPreTrainedModel):

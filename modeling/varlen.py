@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .documents import Documents
+from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = "trivium_varlen"
 
@@ -46,7 +47,7 @@ def varlen_attention_forward(
     documents: tuple[Documents, Documents] | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """The attention interface of transformers for flattened batches; a padded batch goes to its sdpa.
+    """The attention interface of transformers for flattened batches; a padded batch goes to sdpa, or to `softcap`.
 
     Args:
         query: (B, H, Tq, D); key, value: (B, G, Tk, D).
@@ -57,7 +58,8 @@ def varlen_attention_forward(
         (B, Tq, H, D) and no weights.
     """
     if documents is None:
-        return sdpa_attention_forward(
+        padded = sdpa_attention_forward if softcap is None else capped_attention_forward
+        return padded(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, softcap=softcap, **kwargs
         )
     batch, heads, length, width = query.shape
@@ -121,22 +123,22 @@ def _join(groups: list[tuple[list[int], torch.Tensor]]) -> torch.Tensor:
 
 def _attend(q, k, v, bias, rule, dropout):
     """One document, or several of one length: q (N, H, Lq, D), k and v (N, G, Lk, D) -> (N, H, Lq, D)."""
+    mask = _mask(q, k, bias, rule, q.dtype)
+    causal = rule.causal and mask is None
+    if rule.softcap is not None:
+        return capped_attention(q, k, v, mask, rule.scaling, rule.softcap, causal, dropout)
+    options = {"dropout_p": dropout, "scale": rule.scaling, "enable_gqa": k.shape[1] != q.shape[1]}
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, **options)
+
+
+def _mask(q, k, bias, rule, dtype):
+    """(1, 1 or H, Lq, Lk) for sdpa: `None` where the causal flag says it all, boolean, or the bias in `dtype`."""
     rows, columns = q.shape[2], k.shape[2]
-    mask = _visible(rows, columns, rule, q.device, explicit=bias is not None or rule.softcap is not None)
-    if bias is not None:
-        bias = bias[..., :rows, :columns].to(q.dtype)
-        mask = bias if mask is None else torch.where(mask, bias, torch.finfo(q.dtype).min)
-    if rule.softcap is None:
-        options = {"dropout_p": dropout, "scale": rule.scaling, "enable_gqa": k.shape[1] != q.shape[1]}
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=rule.causal and mask is None, **options
-        )
-    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    scores = rule.softcap * torch.tanh(q @ k.transpose(-1, -2) * rule.scaling / rule.softcap)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(q.dtype)
-    return F.dropout(weights, dropout) @ v
+    visible = _visible(rows, columns, rule, q.device, explicit=bias is not None)
+    if bias is None:
+        return None if visible is None else visible[None, None]
+    bias = bias[..., :rows, :columns].to(dtype)
+    return bias if visible is None else torch.where(visible, bias, torch.finfo(dtype).min)
 
 
 def _flash_backward(grad, q, k, v, rule):
@@ -155,28 +157,11 @@ def _flash_backward(grad, q, k, v, rule):
 
 
 def _attend_backward(grad, q, k, v, bias, rule):
-    """Gradients of q, k, v (as `_attend` takes them) and of the biased scores (N, H, Lq, Lk), for every rule.
-
-    Written out, because autograd does not reach into an operator. The scores are computed once more, not kept.
-    """
-    wide = torch.promote_types(q.dtype, torch.float32)
-    groups = k.shape[1]
-    q, k, v, grad = (x.to(wide) for x in (q, k, v, grad))
-    k, v = (x.repeat_interleave(q.shape[1] // groups, dim=1) for x in (k, v))
-    scores, slope = q @ k.transpose(-1, -2) * rule.scaling, rule.scaling
-    if rule.softcap is not None:
-        capped = torch.tanh(scores / rule.softcap)
-        scores, slope = rule.softcap * capped, rule.scaling * (1 - capped.square())
-    rows, columns = scores.shape[-2:]
-    if bias is not None:
-        scores = scores + bias[..., :rows, :columns].to(wide)
-    mask = _visible(rows, columns, rule, q.device, explicit=True)
-    weights = (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
-    weights_grad = grad @ v.transpose(-1, -2)
-    scores_grad = weights * (weights_grad - (weights_grad * weights).sum(-1, keepdim=True))
-    products_grad = scores_grad * slope
-    shared = (products_grad.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad)
-    return products_grad @ k, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared), scores_grad
+    """Gradients of q, k, v (as `_attend` takes them) and of the bias on them (1, H, Lq, Lk), for every rule."""
+    mask = _mask(q, k, bias, rule, torch.promote_types(q.dtype, torch.float32))
+    causal = rule.causal and mask is None
+    options = (rule.scaling, rule.softcap, causal, 0.0, None, bias is not None)
+    return attend_blocks_backward(grad, q, k, v, mask, None, *options)
 
 
 def _visible(rows, columns, rule, device, explicit):
@@ -267,12 +252,11 @@ def _attend_documents_backward(
         if flash and q.numel() and k.numel():  # the kernel cannot do without tokens
             group_grads = _flash_backward(g, q, k, v, rule)
         else:
-            *group_grads, scores_grad = _attend_backward(g, q, k, v, bias, rule)
+            *group_grads, part = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):
             pieces.append((numbers, piece.to(query.dtype)))
         if bias is not None:
-            rows, columns = scores_grad.shape[-2:]
-            bias_grad[..., :rows, :columns] += scores_grad.sum(0, keepdim=True)
+            bias_grad[..., : part.shape[-2], : part.shape[-1]] += part
     q, k, v = (_join(pieces).contiguous() for pieces in grads)
     return q, k, v, bias_grad if bias is None else bias_grad.to(bias.dtype)
 
