@@ -43,7 +43,7 @@ def write_card(
     name = model.config.name_or_path or source
     data = ModelCardData(
         library_name="transformers",
-        tags=["trivium"] if ours else [],
+        tags=["trivium"] if ours else None,
         base_model=name if HUB_NAME.fullmatch(name) and not Path(name).exists() else None,
         license=_license(Path(source)),
     )
@@ -72,6 +72,9 @@ def agreement(difference: float) -> str:
 
 
 def _license(folder: Path) -> str | None:
-    """The licence that the source's own card names."""
+    """The licence that the source's own card names, if there is a card that can be read."""
     card = folder / "README.md"
-    return ModelCard.load(card).data.get("license") if card.is_file() else None
+    try:
+        return ModelCard.load(card).data.get("license") if card.is_file() else None
+    except Exception:  # YAML, encodings: whatever is wrong with their card is not this one's trouble
+        return None

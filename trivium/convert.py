@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--revision", help="branch, tag or commit of a Hub name")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    if Path(args.source).resolve() == args.target.resolve():
+    if args.target.exists() and Path(args.source).resolve() == args.target.resolve():
         raise InputError(f"'{args.source}' would be overwritten: choose another folder to write to.")
     where = {"revision": args.revision} if args.revision else {}
     source, file = args.source, Path(args.source)
@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _to_trivium(source: str, args: argparse.Namespace, where: dict) -> tuple[PreTrainedModel, PreTrainedModel, Report]:
+    if args.model_type is not None:
+        raise InputError("--model_type chooses what to make of a checkpoint of Trivium: add --to transformers.")
     config = read_foreign_config(source, **where)
     if config.model_type in OUR_TYPES:
         raise InputError(f"'{source}' is a checkpoint of Trivium already: to go the other way add --to transformers.")
@@ -131,11 +133,13 @@ def _save(
     check_output_dir(args.target, model.config.model_type)
     tokenizer = _tokenizer_of(source, where)
     if tokenizer is None:
-        report.notes.append("no tokenizer was found beside the weights: bring one before you use it.")
+        report.notes.append("no tokenizer was found beside the weights, or none that loads: bring one before use.")
     else:
         for name in ("cls_token_id", "sep_token_id", "mask_token_id"):
-            if hasattr(model.config, name) and getattr(model.config, name) is None:
-                setattr(model.config, name, getattr(tokenizer, name, None))
+            token = getattr(tokenizer, name, None)
+            missing = hasattr(model.config, name) and getattr(model.config, name) is None
+            if missing and token is not None and token < model.config.vocab_size:
+                setattr(model.config, name, token)
     with replacing(args.target, is_main=True, wait=lambda: None) as folder:
         model.save_pretrained(folder)
         if tokenizer is not None:
@@ -151,9 +155,12 @@ def _save(
 
 def _tokenizer_of(source: str, where: dict) -> PreTrainedTokenizerBase | None:
     try:
-        return AutoTokenizer.from_pretrained(source, **where)
-    except (OSError, ValueError, KeyError):
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    except Exception:  # a broken file raises whatever its reader does
         return None
+    # Without any file some classes make a tokenizer that knows its special tokens and at most the space.
+    words = tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys()
+    return tokenizer if len(words) > 1 else None
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ BODY = table("""
     pooler.dense                             pooler.dense
 """)
 
+# A bias beside that of the output matrix is the same one, or, where nothing is tied, one that nothing reads.
 CLASSIFIERS = """
     classifier                               score
     qa_outputs                               qa_outputs
@@ -51,6 +52,12 @@ def _objection(config, name: str) -> str | None:
     if config.is_decoder != (name in ("BertLMHeadModel", "RobertaForCausalLM")):
         return f"a {name} with is_decoder={config.is_decoder}"
     return None
+
+
+def _roberta_objection(config, name: str) -> str | None:
+    if config.pad_token_id is None:
+        return "a RoBERTa without a pad_token_id, from which its positions are counted"
+    return _objection(config, name)
 
 
 def _read_bert(config, state) -> dict:
@@ -95,7 +102,7 @@ ORIGINS = (
     cls.predictions.transform.dense          transform.dense
     cls.predictions.transform.LayerNorm      transform.norm
     cls.predictions.decoder                  lm_head
-    cls.predictions.bias                     lm_head.bias
+    cls.predictions.bias                     -
     cls.seq_relationship                     seq_relationship
 """,
             CLASSIFIERS,
@@ -123,7 +130,7 @@ ORIGINS = (
     lm_head.dense                            transform.dense
     lm_head.layer_norm                       transform.norm
     lm_head.decoder                          lm_head
-    lm_head.bias                             lm_head.bias
+    lm_head.bias                             -
     classifier.dense                         model.pooler.dense
     classifier.out_proj                      score
 """,
@@ -131,7 +138,7 @@ ORIGINS = (
         ),
         read=_read_roberta,
         write=_write_roberta,
-        objection=_objection,
+        objection=_roberta_objection,
     ),
     Origin(
         model_type="distilbert",

@@ -1,7 +1,9 @@
 """Models of transformers as ours, and ours as theirs: the same weights under other names, the same numbers."""
 
+import copy
 import logging as python_logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from .origin import Origin, State, read_state, write_state
 from .origins import ORIGINS, check_source, class_for, find_origin
 
 logger = logging.get_logger(__name__)
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass
@@ -29,7 +32,7 @@ class Report:
     Args:
         source: the class and `model_type` converted from.
         new: weights that the source did not have and that were drawn at random.
-        dropped: weights of the source that the head asked for does not have.
+        dropped: weights of heads that the source has and the model does not.
         notes: sentences on what else changed.
     """
 
@@ -44,7 +47,7 @@ class Report:
         if self.new:
             said.append(f"new, drawn at random, to be trained: {', '.join(self.new)}.")
         if self.dropped:
-            said.append(f"left out, since the model asked for has no place for it: {', '.join(self.dropped)}.")
+            said.append(f"left out, since the model has no place for it: {', '.join(self.dropped)}.")
         return said
 
 
@@ -84,10 +87,14 @@ def convert(
         config: theirs, if it was read before: from a GGUF file that takes long.
         keep: called with their model, for whoever wants to compare; the weights are shared where they can be.
     """
-    if isinstance(source, PreTrainedModel):
+    if isinstance(source, TriviumPreTrainedModel):
+        raise InputError(f"a {type(source).__name__} is a model of Trivium already.")
+    if isinstance(source, PreTrainedModel) and model_class is None and not kwargs:
         theirs, report = source, Report(f"{type(source).__name__} ({source.config.model_type})")
+    elif isinstance(source, str | Path | PreTrainedModel):
+        theirs, report = _load(source, model_class, config, kwargs)
     else:
-        theirs, report = _load(str(source), model_class, config, kwargs)
+        raise InputError(f"a {type(source).__name__} is no model of transformers, no folder and no Hub name.")
     origin = find_origin(theirs.config.model_type)
     check_source(origin, theirs.config, type(theirs).__name__)
     ours = origin.heads[type(theirs).__name__]
@@ -100,7 +107,7 @@ def convert(
         shapes = {name: tensor.shape for name, tensor in ours(config).state_dict().items()}
     heads = config.num_attention_heads
     weights = read_state(origin, state, shapes, heads, f"{theirs.base_model_prefix}.")
-    if theirs is source:
+    if isinstance(source, PreTrainedModel):
         weights = {name: tensor.clone() for name, tensor in weights.items()}
     if keep is not None:
         keep(theirs)
@@ -117,6 +124,8 @@ def to_transformers(model: TriviumPreTrainedModel, model_type: str | None = None
     Raises:
         InputError: transformers has nothing that computes this, with what would be lost in what comes nearest.
     """
+    if not isinstance(model, TriviumPreTrainedModel):
+        raise InputError(f"a {type(model).__name__} is no model of Trivium.")
     problems = []
     for origin in _candidates(model, model_type):
         name = class_for(origin, type(model))
@@ -136,12 +145,13 @@ def _write(origin: Origin, model: TriviumPreTrainedModel, name: str) -> PreTrain
     theirs = getattr(transformers, name)
     try:
         config = write_config(origin, model.config)
+        check_source(origin, config, name)
         with torch.device("meta"):
             empty = theirs(config)
     except InputError:
         raise
     except Exception as error:  # whatever their validation raises, it means that their model cannot be this one
-        raise InputError(f"{origin.model_type} cannot be so: {_first_line(error)}") from None
+        raise InputError(f"{origin.model_type} cannot be so: {_reason(error)}") from None
     keys, prefix = list(empty.state_dict()), f"{theirs.base_model_prefix}."
     back = read_config(origin, config, type(model), {}, model.config.tie_word_embeddings)
     lost = lost_fields(origin, model.config, back)
@@ -170,56 +180,95 @@ def _finish(cls: Any, config: PreTrainedConfig, weights: State, source: PreTrain
 def read_foreign_config(source: str, **kwargs: Any) -> PreTrainedConfig:
     """The configuration in a folder, under a Hub name or in a GGUF file; `InputError` if there is none."""
     where = {name: kwargs[name] for name in ("gguf_file", "revision", "token", "subfolder") if name in kwargs}
+    folder = Path(source, where.get("subfolder", ""))
+    if folder.is_file():
+        raise InputError(f"'{source}' is a file: give the folder that it lies in (and `gguf_file`, if it is one).")
+    if not folder.is_dir() and not HUB_NAME.fullmatch(source):
+        raise InputError(f"'{source}' does not exist, and it cannot be a name on the Hub.")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise InputError(f"'{source}' holds an adapter: merge it into its model (`merge_and_unload`), and save that.")
     try:
-        return AutoConfig.from_pretrained(source, **where)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"'{source}' is no checkpoint that transformers can read: {_first_line(error)}.") from None
+        return AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
+    except Exception as error:  # the readers of JSON and GGUF and the checks of a configuration share no class
+        raise InputError(f"{_called(source, kwargs)} cannot be read by transformers: {_reason(error)}.") from error
+
+
+def _called(source: str | Path, kwargs: dict) -> str:
+    return f"'{Path(source, kwargs['gguf_file'])}'" if "gguf_file" in kwargs else f"'{source}'"
 
 
 def _load(
-    source: str, model_class: type | None, config: PreTrainedConfig | None, kwargs: dict
+    source: str | Path | PreTrainedModel, model_class: type | None, config: PreTrainedConfig | None, kwargs: dict
 ) -> tuple[PreTrainedModel, Report]:
-    """Their model from a checkpoint, and what its loading has to say."""
-    config = config or read_foreign_config(source, **kwargs)
-    origin = find_origin(config.model_type)
-    names = config.architectures or []
-    if "gguf_file" in kwargs:
-        kwargs["config"] = config
-        names = names or [class_for(origin, TriviumDecoderForCausalLM) or ""]  # such files do not say what they hold
-    if model_class is not None:
-        name = class_for(origin, model_class)
-        if name is None:
-            raise InputError(f"{origin.model_type} has nothing that would become a {model_class.__name__}.")
-    elif names:
-        name = names[0]
+    """Their model, of the class that becomes `model_class`, and what its loading has to say."""
+    where: dict[str, Any] = {}
+    if isinstance(source, PreTrainedModel):
+        called, config, names = f"the {type(source).__name__}", copy.deepcopy(source.config), [type(source).__name__]
+        stored = {key: tensor for key, tensor in source.state_dict().items() if key not in source.all_tied_weights_keys}
+        where = dict(config=config, state_dict=stored, dtype=source.dtype)
     else:
-        raise InputError(f"the configuration of '{source}' names no model class (`architectures`): say which you want.")
+        called, config = _called(source, kwargs), config or read_foreign_config(str(source), **kwargs)
+        names = config.architectures or []
+    origin = find_origin(config.model_type)
+    if "gguf_file" in kwargs:
+        where = dict(config=config)
+        names = names or [class_for(origin, TriviumDecoderForCausalLM) or ""]  # such files do not say what they hold
+    name = _class_name(origin, names, model_class, called)
     check_source(origin, config, name)
-    asked = model_class is not None and names and names[0] != name
+    cls, other = getattr(transformers, name), getattr(transformers, (names or [name])[0], None)
+    if other is not None and other.base_model_prefix != cls.base_model_prefix:  # as in Llama's question answering
+        where["key_mapping"] = {f"^{other.base_model_prefix}\\.": f"{cls.base_model_prefix}."}
+    options = where | kwargs | dict(output_loading_info=True, ignore_mismatched_sizes=True)
     try:
-        theirs, info = getattr(transformers, name).from_pretrained(source, output_loading_info=True, **kwargs)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{source}' cannot be loaded as {name}: {_first_line(error)}.") from None
-    report = Report(f"{name} ({origin.model_type})")
-    missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-    prefix = f"{theirs.base_model_prefix}."
-    if asked:
-        # Heads may come and go; the stack below them may not.
-        report.new, missing = _head_keys(missing, prefix, theirs)
-        report.dropped, unexpected = _head_keys(unexpected, prefix, theirs)
-    mismatched = [str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"]]
-    for what, keys in (("lacks", missing), ("also has", unexpected), ("has in another shape", mismatched)):
-        if keys:
-            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-            raise InputError(f"'{source}' is no whole {name}: it {what} {', '.join(keys[:5])}{more}.")
+        with _quiet(bars=True):
+            theirs, info = cls.from_pretrained(None if "state_dict" in where else source, **options)
+    except Exception as error:  # what a broken file raises depends on who reads it: safetensors, pickle, GGUF, ...
+        raise InputError(f"{called} cannot be loaded as {name}: {_reason(error)}.") from error
+    report = Report(f"{(names or [name])[0]} ({origin.model_type})")
+    _check_loaded(report, origin, theirs, info, called, kwargs.get("ignore_mismatched_sizes", False))
     return theirs, report
 
 
-def _head_keys(keys: list[str], prefix: str, theirs: PreTrainedModel) -> tuple[list[str], list[str]]:
-    """Those that belong to a head, and the others."""
-    stack = set(theirs.base_model.state_dict())
-    mine = [key for key in keys if key.removeprefix(prefix) not in stack]
-    return mine, [key for key in keys if key not in mine]
+def _check_loaded(
+    report: Report, origin: Origin, theirs: PreTrainedModel, info: dict, called: str, may_change: bool
+) -> None:
+    """Reports heads that came or went; `InputError` for whatever else the checkpoint lacks or has too many."""
+    prefix, name = f"{theirs.base_model_prefix}.", type(theirs).__name__
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    report.new, lacking = _of_a_head(origin, info["missing_keys"], prefix)
+    report.dropped, unknown = _of_a_head(origin, info["unexpected_keys"], prefix)
+    resized, misshapen = _of_a_head(origin, mismatched, prefix)
+    if report.source.startswith(f"{name} "):  # the head is not new, so the checkpoint should have it
+        report.new, lacking = [], sorted(report.new + lacking)
+    if may_change:
+        report.new += resized
+    else:
+        misshapen = sorted(resized + misshapen)
+    for what, keys in (("lacks", lacking), ("also has", unknown), ("has in another shape", misshapen)):
+        if keys:
+            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+            raise InputError(f"{called} is no whole {name}: it {what} {', '.join(keys[:5])}{more}.")
+
+
+def _class_name(origin: Origin, names: list[str], model_class: type | None, called: str) -> str:
+    """Their class that becomes `model_class`, or the first that a configuration names."""
+    if model_class is not None:
+        name = class_for(origin, model_class)
+        if name is None:
+            wanted = getattr(model_class, "__name__", repr(model_class))
+            raise InputError(f"{origin.model_type} has nothing that would become a {wanted}.")
+        return name
+    if not names:
+        raise InputError(
+            f"the configuration of {called} names no model class (`architectures`): say which head you want."
+        )
+    return names[0]
+
+
+def _of_a_head(origin: Origin, keys: Iterable[str], prefix: str) -> tuple[list[str], list[str]]:
+    """Those that belong to a head, which may come and go, and the others without what we compute."""
+    parts = {key: origin.part(key, prefix) for key in sorted(keys)}
+    return [key for key in parts if parts[key] == "head"], [key for key in parts if parts[key] in ("stack", "unknown")]
 
 
 def _candidates(model: TriviumPreTrainedModel, model_type: str | None) -> list[Origin]:
@@ -241,20 +290,24 @@ def _is_tied(model: PreTrainedModel) -> bool:
     return any(output.weight is one.weight for one in inputs)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+def _reason(error: Exception) -> str:
+    """What an error says, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    said = (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0]).rstrip(".")
+    return said if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__} {said}"
 
 
 @contextmanager
-def _quiet():
-    """No bar for weights that are in memory already, and no report on ties that are as they should be."""
+def _quiet(bars: bool = False):
+    """No report on what does not fit or is not tied, which we give ourselves; no bars for what is in memory already."""
     root = python_logging.getLogger("transformers")
-    level, bars = root.level, logging.is_progress_bar_enabled()
+    level, had_bars = root.level, logging.is_progress_bar_enabled()
     root.setLevel(python_logging.ERROR)
-    logging.disable_progress_bar()
+    if not bars:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         root.setLevel(level)
-        if bars:
+        if had_bars:
             logging.enable_progress_bar()

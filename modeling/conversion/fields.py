@@ -7,7 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ...configuration.architectures import SIDES, build
 from ...configuration.base import TriviumConfig
-from ...configuration.families import STACK_FIELDS, TriviumEncoderDecoderConfig
+from ...configuration.families import STACK_FIELDS, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from ...configuration.page import Fields
 from ...configuration.validation import DROPOUTS
 from .origin import Origin, State
@@ -76,6 +76,9 @@ def lost_fields(origin: Origin, ours: Any, back: Any) -> list[str]:
         for name in sorted(STACK_FIELDS - INESSENTIAL - origin.free):
             if not _same(effective(first, name), effective(second, name)):
                 lost.append(f"{side}{name}={effective(first, name)!r}")
+    pools = isinstance(ours, TriviumEncoderConfig) and not ours.pooler
+    if pools and ours.classifier_pooling != back.classifier_pooling:
+        lost.append(f"classifier_pooling={ours.classifier_pooling!r}")
     for name in ("share_embeddings", "tie_word_embeddings"):
         if getattr(ours, name, None) != getattr(back, name, None):
             lost.append(f"{name}={getattr(ours, name)!r}")

@@ -65,6 +65,12 @@ def _scalar(config) -> dict:
     return dict(query_pre_attn_scalar=max(1, round(config.attention_scaling**-2)))
 
 
+def _objection(config, name: str) -> str | None:
+    if config.use_bidirectional_attention:
+        return "a decoder that sees what follows (use_bidirectional_attention=True)"
+    return None
+
+
 def _read_t5gemma(config, state) -> dict:
     sides = dict(decoder_start_token_id=config.decoder.bos_token_id)
     for name in ("encoder", "decoder"):
@@ -100,6 +106,7 @@ ORIGINS = (
 """),
         read=lambda config, state: _scaling(config),
         write=_scalar,
+        objection=_objection,
     ),
     Origin(
         model_type="t5gemma",

@@ -1,4 +1,7 @@
-"""GPT, GPT-2 and GPT-Neo (which stands in for GPT-3)."""
+"""GPT, GPT-2 and GPT-Neo (which stands in for GPT-3).
+
+The rows that lead nowhere are causal masks: their first checkpoints hold them beside the weights.
+"""
 
 from ...configuration.decoder_pages import GPT, GPT2, GPT3
 from .. import decoder
@@ -85,6 +88,7 @@ ORIGINS = (
         },
         body=table(
             """
+    h.*.attn                -
     tokens_embed            embed_tokens
     positions_embed         embeddings.embed_positions
     h.*.ln_1                layers.*.self_attn_residual.outer
@@ -109,6 +113,7 @@ ORIGINS = (
         },
         body=table(
             """
+    h.*.attn.masked_bias    -
     wte                     embed_tokens
     wpe                     embeddings.embed_positions
     ln_f                    norm
@@ -148,6 +153,8 @@ ORIGINS = (
             "GPTNeoForQuestionAnswering": decoder.TriviumDecoderForQuestionAnswering,
         },
         body=table("""
+    h.*.attn.attention            -
+    h.*.attn.attention.masked_bias   -
     wte                           embed_tokens
     wpe                           embeddings.embed_positions
     ln_f                          norm

@@ -63,9 +63,22 @@ def _write_mistral(config) -> dict:
     return dict(sliding_window=config.sliding_window if "sliding_attention" in config.layer_types else None)
 
 
+def _write_qwen3(config) -> dict:
+    return dict(use_sliding_window="sliding_attention" in config.layer_types)
+
+
 ORIGINS = (
     Origin("llama", LLAMA, FIELDS | BIASES | dict(mlp_bias="mlp_bias"), heads("Llama"), BODY, HEADS),
     Origin("mistral", MISTRAL, FIELDS, heads("Mistral"), BODY, HEADS, read=_read_mistral, write=_write_mistral),
     # Not a page of its own: Llama with norms on the queries and keys, which is what our default decoder is.
-    Origin("qwen3", LLAMA, FIELDS | BIASES | WINDOWS, heads("Qwen3"), BODY, HEADS, changes=dict(qk_norm=True)),
+    Origin(
+        model_type="qwen3",
+        page=LLAMA,
+        fields=FIELDS | BIASES | WINDOWS,
+        heads=heads("Qwen3"),
+        body=BODY,
+        head=HEADS,
+        changes=dict(qk_norm=True),
+        write=_write_qwen3,
+    ),
 )

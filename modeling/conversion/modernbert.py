@@ -10,11 +10,8 @@ def _read(config, state) -> dict:
 
 
 def _write(config) -> dict:
-    return dict(
-        local_attention=2 * config.sliding_window,
-        classifier_activation=config.hidden_act,
-        classifier_bias=config.mlp_bias,
-    )
+    fields = dict(classifier_activation=config.hidden_act, classifier_bias=config.mlp_bias)
+    return fields | (dict(local_attention=2 * config.sliding_window) if config.sliding_window else {})
 
 
 def _objection(config, name: str) -> str | None:
@@ -74,5 +71,6 @@ ORIGINS = (
         read=_read,
         write=_write,
         objection=_objection,
+        rope_per_type=True,
     ),
 )

@@ -13,7 +13,7 @@ those of the heads are whole names.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -126,6 +126,7 @@ class Origin:
         write: (our configuration) -> their fields that no renaming gives.
         objection: (their configuration, name of their class) -> what in it we cannot compute.
         free: fields of ours that need not come back as they were.
+        rope_per_type: whether `rope_parameters` are given for each type of layer.
     """
 
     model_type: str
@@ -139,6 +140,7 @@ class Origin:
     write: Callable[[Any], Fields] = _nothing
     objection: Callable[[Any, str], str | None] = _no_objection
     free: frozenset[str] = frozenset()
+    rope_per_type: bool = False
 
     def locate(self, key: str, prefix: str, inner: str) -> tuple[Row, list[str]] | None:
         """The row that speaks of their `key` and our names for it.
@@ -153,6 +155,16 @@ class Origin:
                 if found is not None:
                     return row, [ours + target for target in found]
         return None
+
+    def part(self, key: str, prefix: str) -> Literal["stack", "head", "computed", "unknown"]:
+        """What their `key` is a part of; the pooler counts as a head, as some of their models go without."""
+        found = self.locate(key, prefix, "")
+        if found is None:
+            return "unknown"
+        row, names = found
+        if row in self.head or (names and names[0].startswith("pooler.")):
+            return "head"
+        return "stack" if names else "computed"
 
 
 def read_state(origin: Origin, theirs: State, shapes: dict[str, torch.Size], heads: int, prefix: str) -> State:
@@ -183,7 +195,10 @@ def read_state(origin: Origin, theirs: State, shapes: dict[str, torch.Size], hea
         parts = row.layout.split(tensor, [shapes[name][0] for name in names], heads) if names else []
         for name, part in zip(names, parts, strict=True):
             if name in filled and not torch.equal(filled[name], part):
-                raise InputError(f"'{key}' should be tied to another weight, but its values differ: untie them first.")
+                raise InputError(
+                    f"'{key}' is one with another weight in a {origin.model_type} of ours, but here their values "
+                    "differ: make them equal first."
+                )
             filled[name] = part.contiguous()
     missing = [name for name in shapes if name not in filled]
     if unused or missing:

@@ -4,7 +4,9 @@ import difflib
 
 from transformers import PreTrainedConfig
 
+from ...configuration.architectures import SIDES
 from ...configuration.errors import InputError
+from ...configuration.page import Fields
 from . import bart, bert, bloom, gemma, gpt, llama, modernbert, t5
 from .origin import Origin
 
@@ -31,9 +33,21 @@ def check_source(origin: Origin, config: PreTrainedConfig, name: str) -> None:
     quantized = getattr(config, "quantization_config", None)
     if quantized is not None and getattr(quantized, "quant_method", None) != "gguf":  # which is dequantized as it loads
         raise InputError("a quantized checkpoint cannot be converted: load it dequantized and save that first.")
+    for side in (config, *(getattr(config, side, None) for side in SIDES)):
+        ignored = _ignored_rope(origin, getattr(side, "rope_parameters", None) or {})
+        if ignored:
+            raise InputError(f"{name} takes no notice of {ignored}, but Trivium does: leave it out.")
     objection = origin.objection(config, name)
     if objection:
         raise InputError(f"Trivium does not compute {objection}.")
+
+
+def _ignored_rope(origin: Origin, parameters: Fields) -> str | None:
+    """What of `rope_parameters` has no effect in transformers' model."""
+    nested = [given for given in parameters.values() if isinstance(given, dict)]
+    if any(given.get("partial_rotary_factor") not in (None, 1.0) for given in (parameters, *nested)):
+        return "`partial_rotary_factor`"
+    return "`rope_parameters` for each type of layer" if nested and not origin.rope_per_type else None
 
 
 def class_for(origin: Origin, ours: type) -> str | None:

@@ -1,4 +1,4 @@
-"""The named architectures: as many parameters as published and as the reference has, and changes that are consistent."""
+"""The named architectures: as many parameters as published and as the reference has, and changes stay consistent."""
 
 import pytest
 import torch

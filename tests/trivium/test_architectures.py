@@ -1,63 +1,74 @@
-"""`trivium architectures`: every name with its paper, and what tells some of them apart."""
+"""`trivium architectures`: the whole table, some of them side by side, and names that there are not."""
 
 import pytest
 
-from trivium import cli
-from trivium.architectures import count, show
+from trivium import architecture, cli
 from trivium.configuration.architectures import ARCHITECTURES, PAGES
 
 
-def lines(capsys, *names) -> list[list[str]]:
-    """What the verb prints, split into columns."""
+def printed(capsys, *names) -> list[str]:
     assert cli.main(["architectures", *names]) == 0
-    return [[cell for cell in line.split("  ") if cell] for line in capsys.readouterr().out.splitlines()]
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out.splitlines()
 
 
-def test_every_architecture_is_listed_once_with_its_size_and_its_paper(capsys):
-    rows = lines(capsys)
-    first = [row[0] for row in rows if row]
-    assert all(first.count(name) == 1 for name in ARCHITECTURES)
-    for name, found in ARCHITECTURES.items():
-        assert count(found.size.parameters) in next(row for row in rows if row and row[0] == name)[1]
-    said = [cell.strip() for row in rows for cell in row]
-    for page in PAGES:
-        assert page.paper in said and page.url in said and page.particular in said
+def rows_of(lines: list[str]) -> dict[str, list[str]]:
+    """The fields that a comparison shows, each with its values."""
+    return {line.split("  ")[0].strip(): [cell for cell in line.split("  ")[1:] if cell] for line in lines[1:]}
+
+
+def test_every_architecture_is_listed_once_beside_its_paper(capsys):
+    lines = printed(capsys)
+    first_words = [line.split()[0] for line in lines if line and not line.startswith(" ")]
+    assert first_words[0] == "name"
+    assert sorted(first_words[1:]) == sorted(ARCHITECTURES)
+    entries = "\n".join(lines).split("\n\n")
+    assert len(entries) == len(PAGES)
+    years = []
+    for page, entry in zip(PAGES, entries, strict=True):
+        assert all(name in entry for name in page.sizes)
+        assert all(text in entry for text in (page.paper, page.url, page.particular, page.family))
+        years.append(page.year)
+    assert years == sorted(years)
+    assert all(line == line.rstrip() for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [("bert-base", "gpt2"), ("gpt2", "gpt2-xl"), ("t5-small", "bert-base"), ("t5gemma-9b-2b", "gemma2-2b")],
+    "names", [("bert-base", "roberta-base"), ("gpt2", "llama-7b"), ("bert-base", "gpt2", "t5-small")]
 )
-def test_a_comparison_shows_what_differs_and_nothing_else(first, second, capsys):
-    header, *rows = lines(capsys, first, second)
-    assert [cell.strip() for cell in header] == [first, second]
-    assert rows
-    assert all(one.strip() != other.strip() for _, one, other in rows)
+def test_a_comparison_shows_the_fields_that_differ_and_no_other(names, capsys):
+    lines = printed(capsys, *names)
+    assert lines[0].split() == list(names)
+    rows = rows_of(lines)
+    assert rows and all(len(values) == len(names) and len(set(values)) > 1 for values in rows.values())
+    configs = [architecture(name) for name in names]
+    for field in ("hidden_size", "vocab_size", "position_encoding", "norm", "norm_eps", "type_vocab_size"):
+        values = {
+            str(getattr(config, field, getattr(getattr(config, "decoder", None), field, None))) for config in configs
+        }
+        assert (field in rows) == (len(values) > 1), field
 
 
-def test_sizes_of_one_architecture_differ_in_their_shape_only(capsys):
-    shape = {"hidden_size", "num_hidden_layers", "num_attention_heads"}
-    assert {row[0].strip() for row in lines(capsys, "gpt2", "gpt2-xl")[1:]} == shape
+def test_one_architecture_is_shown_against_the_defaults(capsys):
+    rows = rows_of(printed(capsys, "gpt2"))
+    assert rows["position_encoding"] == ["learned"]
+    assert "classifier_act" not in rows
 
 
-def test_one_architecture_alone_shows_its_fields(capsys):
-    rows = {row[0].strip(): row[1].strip() for row in lines(capsys, "gemma2-2b")[1:]}
-    assert rows["norm_placement"] == "sandwich" and rows["layer_types"] == "sliding, full, ..."
-    assert "gated_mlp" not in rows
+def test_the_same_one_twice_differs_in_nothing(capsys):
+    assert printed(capsys, "gpt2", "gpt2")[1:] == []
 
 
-def test_an_unknown_name_is_one_sentence_with_the_nearest(capsys):
-    assert cli.main(["architectures", "bert-bass"]) == 2
-    assert "there is no architecture 'bert-bass': did you mean bert-base" in capsys.readouterr().err
-
-
-def test_values_are_said_in_few_words():
-    assert show(["full_attention"] * 3) == "full, ..."
-    assert show(["full_attention", "sliding_attention", "full_attention"]) == "full, sliding, ..."
-    assert show({"full_attention": {"rope_theta": 160000.0}}) == "full_attention rope_theta 160000"
-    assert [count(number) for number in (124_439_808, 1_557_611_200, 405_853_388_800, 512)] == [
-        "124M",
-        "1.56B",
-        "406B",
-        "512",
-    ]
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("bert-bas", "there is no architecture 'bert-bas': did you mean bert-base"),
+        ("quux", "there is no architecture 'quux': `trivium architectures` lists them."),
+    ],
+)
+def test_a_name_that_there_is_not_is_one_sentence(name, sentence, capsys):
+    assert cli.main(["architectures", "gpt2", name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"trivium: error: {sentence}") and captured.err.count("\n") == 1

