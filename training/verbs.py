@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from ..configuration.errors import InputError
 
 # Optional libraries that a verb imports when it needs them, and the extra of `pip install trivium[...]` that has them.
-EXTRAS = {"accelerate": "train", "datasets": "train", "peft": "peft", "tensorboard": "train", "yaml": "train"}
+EXTRAS = {"accelerate": "train", "datasets": "train", "gguf": "gguf", "peft": "peft", "tensorboard": "train"}
+EXTRAS |= {"yaml": "train"}
 
 # A disk or a quota is full. Rust libraries (safetensors, tokenizers) keep the system's words and drop its error number;
 # torch's archive writer says only that it stands at another position than it should.
