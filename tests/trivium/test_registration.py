@@ -24,6 +24,7 @@ HEADS = {
         "ForTokenClassification": "AutoModelForTokenClassification",
         "ForQuestionAnswering": "AutoModelForQuestionAnswering",
         "ForMultipleChoice": "AutoModelForMultipleChoice",
+        "ForNextSentencePrediction": "AutoModelForNextSentencePrediction",
     },
     "TriviumDecoder": {
         "Model": "AutoModel",
