@@ -19,7 +19,7 @@ from ..decoder import TriviumDecoderForCausalLM
 from ..stack import TriviumPreTrainedModel
 from .fields import lost_fields, read_config, tokens_of, write_config
 from .origin import Origin, State, read_state, write_state
-from .origins import ORIGINS, check_source, class_for, find_origin
+from .origins import ORIGINS, check_rope, check_source, class_for, find_origin
 
 logger = logging.get_logger(__name__)
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -143,6 +143,7 @@ def to_transformers(model: TriviumPreTrainedModel, model_type: str | None = None
 def _write(origin: Origin, model: TriviumPreTrainedModel, name: str) -> PreTrainedModel:
     """`model` as their class `name`, or `InputError` if it would not be the same."""
     theirs = getattr(transformers, name)
+    check_rope(origin, model.config, name)
     try:
         config = write_config(origin, model.config)
         check_source(origin, config, name)
@@ -163,10 +164,10 @@ def _write(origin: Origin, model: TriviumPreTrainedModel, name: str) -> PreTrain
 
 def _finish(cls: Any, config: PreTrainedConfig, weights: State, source: PreTrainedModel) -> Any:
     """A model of `cls` with these weights and the source's dtype, generation defaults and name."""
+    options = dict(config=config, state_dict=weights, dtype=source.dtype, output_loading_info=True)
+    options |= {} if issubclass(cls, TriviumPreTrainedModel) else _attention_for(config)
     with _quiet():
-        model, info = cls.from_pretrained(
-            None, config=config, state_dict=weights, dtype=source.dtype, output_loading_info=True
-        )
+        model, info = cls.from_pretrained(None, **options)
     missing = [key for key in info["missing_keys"] if key in weights]  # others are computed, as Marian's positions are
     wrong = [*missing, *info["unexpected_keys"], *info["mismatched_keys"]]
     if wrong:
@@ -201,24 +202,23 @@ def _load(
     source: str | Path | PreTrainedModel, model_class: type | None, config: PreTrainedConfig | None, kwargs: dict
 ) -> tuple[PreTrainedModel, Report]:
     """Their model, of the class that becomes `model_class`, and what its loading has to say."""
-    where: dict[str, Any] = {}
     if isinstance(source, PreTrainedModel):
         called, config, names = f"the {type(source).__name__}", copy.deepcopy(source.config), [type(source).__name__]
         stored = {key: tensor for key, tensor in source.state_dict().items() if key not in source.all_tied_weights_keys}
-        where = dict(config=config, state_dict=stored, dtype=source.dtype)
+        where: dict[str, Any] = dict(config=config, state_dict=stored, dtype=source.dtype)
     else:
         called, config = _called(source, kwargs), config or read_foreign_config(str(source), **kwargs)
         names = config.architectures or []
+        where = dict(config=config) if "gguf_file" in kwargs else {}
     origin = find_origin(config.model_type)
     if "gguf_file" in kwargs:
-        where = dict(config=config)
         names = names or [class_for(origin, TriviumDecoderForCausalLM) or ""]  # such files do not say what they hold
     name = _class_name(origin, names, model_class, called)
     check_source(origin, config, name)
     cls, other = getattr(transformers, name), getattr(transformers, (names or [name])[0], None)
     if other is not None and other.base_model_prefix != cls.base_model_prefix:  # as in Llama's question answering
         where["key_mapping"] = {f"^{other.base_model_prefix}\\.": f"{cls.base_model_prefix}."}
-    options = where | kwargs | dict(output_loading_info=True, ignore_mismatched_sizes=True)
+    options = _attention_for(config) | where | kwargs | dict(output_loading_info=True, ignore_mismatched_sizes=True)
     try:
         with _quiet(bars=True):
             theirs, info = cls.from_pretrained(None if "state_dict" in where else source, **options)
@@ -227,6 +227,13 @@ def _load(
     report = Report(f"{(names or [name])[0]} ({origin.model_type})")
     _check_loaded(report, origin, theirs, info, called, kwargs.get("ignore_mismatched_sizes", False))
     return theirs, report
+
+
+def _attention_for(config: PreTrainedConfig) -> dict[str, str]:
+    """For their models that cap the scores: in some releases their default is an attention that does not."""
+    sides = (config, getattr(config, "encoder", None), getattr(config, "decoder", None))
+    capped = any(getattr(side, "attn_logit_softcapping", None) for side in sides)
+    return dict(attn_implementation="eager") if capped else {}
 
 
 def _check_loaded(

@@ -33,13 +33,18 @@ def check_source(origin: Origin, config: PreTrainedConfig, name: str) -> None:
     quantized = getattr(config, "quantization_config", None)
     if quantized is not None and getattr(quantized, "quant_method", None) != "gguf":  # which is dequantized as it loads
         raise InputError("a quantized checkpoint cannot be converted: load it dequantized and save that first.")
+    check_rope(origin, config, name)
+    objection = origin.objection(config, name)
+    if objection:
+        raise InputError(f"Trivium does not compute {objection}.")
+
+
+def check_rope(origin: Origin, config: PreTrainedConfig, name: str) -> None:
+    """Raises `InputError` if `rope_parameters`, theirs or ours, ask for more than their class `name` does."""
     for side in (config, *(getattr(config, side, None) for side in SIDES)):
         ignored = _ignored_rope(origin, getattr(side, "rope_parameters", None) or {})
         if ignored:
             raise InputError(f"{name} takes no notice of {ignored}, but Trivium does: leave it out.")
-    objection = origin.objection(config, name)
-    if objection:
-        raise InputError(f"Trivium does not compute {objection}.")
 
 
 def _ignored_rope(origin: Origin, parameters: Fields) -> str | None:

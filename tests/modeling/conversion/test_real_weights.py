@@ -84,7 +84,8 @@ def embed(model, tokenizer, sentences: list[str]) -> torch.Tensor:
 def test_sentences_mean_what_they_mean_to_the_reference(encoders):
     theirs, ours, tokenizer = encoders
     expected, found = embed(theirs, tokenizer, SENTENCES), embed(ours, tokenizer, SENTENCES)
-    assert (found - expected).abs().max() < 1e-5
+    assert ours.num_parameters() == theirs.num_parameters() == 22_713_216
+    assert (found - expected).abs().max() < 1e-6
     alike = found @ found.T
     assert alike[0, 1] > 0.8 and alike[3, 4] > 0.5
     assert alike[2, [0, 1, 3, 4]].max() < 0.2
@@ -156,6 +157,7 @@ PARAGRAPH = (
 @torch.no_grad()
 def test_the_chat_model_reads_as_the_reference_does(decoders, converted):
     theirs, ours = decoders
+    assert ours.num_parameters() == 134_515_008
     batch = AutoTokenizer.from_pretrained(converted)(PARAGRAPH, return_tensors="pt")
     expected, found = (model(**batch, labels=batch["input_ids"]) for model in (theirs, ours))
     assert (found.logits - expected.logits).abs().max() < 1e-5 * expected.logits.abs().max()
@@ -189,7 +191,7 @@ def test_the_chat_model_goes_back_bit_for_bit(decoders):
 
 
 def test_the_chat_model_learns(converted):
-    """One step of plain gradient descent lowers the loss."""
+    """One step of plain gradient descent lowers the loss; what was learnt goes back too."""
     model = AutoModelForCausalLM.from_pretrained(converted).train()
     batch = AutoTokenizer.from_pretrained(converted)(PARAGRAPH, return_tensors="pt")
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
@@ -201,3 +203,7 @@ def test_the_chat_model_learns(converted):
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[1] < losses[0] - 0.01
+    back = to_transformers(model)
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(back(**batch).logits, model(**batch).logits, rtol=1e-5, atol=1e-5)
