@@ -85,7 +85,7 @@ def replacing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator
         is_main: whether this process does the moving.
         wait: called where all processes must have come before any goes on.
     """
-    aside = folder / ".saving"
+    aside, is_new = folder / ".saving", not folder.exists()
     if is_main:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -102,3 +102,5 @@ def replacing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator
     finally:
         if is_main:
             shutil.rmtree(aside, ignore_errors=True)
+            if is_new and not any(folder.iterdir()):
+                folder.rmdir()

@@ -46,6 +46,13 @@ def test_an_interrupted_save_changes_nothing(tmp_path, error):
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
 
 
+def test_an_interrupted_first_save_leaves_no_folder(tmp_path):
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "new", True, lambda: None) as aside:
+        (aside / "config.json").write_text("half")
+        raise KeyboardInterrupt
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_crash_between_the_moves_leaves_nothing_that_loads(tmp_path, monkeypatch):
     folder = checkpoint(tmp_path / "out")
     real, moved = type(folder).replace, []
