@@ -35,7 +35,6 @@ BODY = table("""
     pooler.dense                             pooler.dense
 """)
 
-# A bias beside that of the output matrix is the same one, or, where nothing is tied, one that nothing reads.
 CLASSIFIERS = """
     classifier                               score
     qa_outputs                               qa_outputs
@@ -80,6 +79,7 @@ def _write_roberta(config) -> dict:
     return fields | dict(max_position_embeddings=config.max_position_embeddings + config.position_offset)
 
 
+# Of the two biases that their output matrix has, one is the other or, where nothing is tied, read by nothing: `-`.
 ORIGINS = (
     Origin(
         model_type="bert",
