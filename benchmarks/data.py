@@ -13,8 +13,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from trivium.tokenization import train_tokenizer
-from trivium.training.corpus import python_docs
-from trivium.training.span_corruption import corrupt_spans, raw_length, sentinel_ids
+from trivium.training.data.corpus import python_docs
+from trivium.training.objectives.span_corruption import corrupt_spans, raw_length, sentinel_ids
 
 LAYOUTS = ("real lengths", "fixed length")
 MASKED = 0.3  # of an encoder's tokens, for both contenders

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from .batches import IGNORED
+from .objectives.batches import IGNORED
 
 
 def only_text(labels: torch.Tensor, byte_lengths: torch.Tensor) -> torch.Tensor:

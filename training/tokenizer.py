@@ -14,7 +14,7 @@ import datasets
 
 from ..tokenization import save_tokenizer, token_byte_lengths, train_tokenizer
 from .arguments import DataArguments, parse
-from .data import read_texts
+from .data.sources import read_texts
 from .verbs import run
 
 SAMPLE_CHARACTERS = 160

@@ -15,10 +15,10 @@ from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from ..configuration.errors import InputError
-from .batches import IGNORED
 from .evaluation import HeldOutLoss, only_text
+from .objectives.batches import IGNORED
+from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
-from .randomness import EpochCallback
 
 
 class PretrainTrainer(Trainer):

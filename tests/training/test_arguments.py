@@ -6,7 +6,7 @@ import yaml
 
 from trivium.configuration import InputError
 from trivium.training.arguments import RECIPES, PretrainArguments, PretrainTrainingArguments, parse, read_recipe
-from trivium.training.objectives import choose_objective
+from trivium.training.objectives.choice import choose_objective
 from trivium.training.pretrain import FAMILIES
 
 TYPES = (PretrainArguments, PretrainTrainingArguments)

@@ -8,11 +8,11 @@ import torch
 import trivium
 from trivium.tokenization import special_token_ids, token_byte_lengths
 from trivium.training.arguments import PretrainTrainingArguments
-from trivium.training.causal_lm import CausalLMCollator
+from trivium.training.data.packing import PackedDataset, tokenize_documents
 from trivium.training.evaluation import HeldOutLoss, only_text
-from trivium.training.masked_lm import MaskedLMCollator
-from trivium.training.packing import PackedDataset, tokenize_documents
-from trivium.training.span_corruption import SpanCorruptionCollator
+from trivium.training.objectives.causal_lm import CausalLMCollator
+from trivium.training.objectives.masked_lm import MaskedLMCollator
+from trivium.training.objectives.span_corruption import SpanCorruptionCollator
 from trivium.training.trainer import PretrainTrainer
 
 TINY = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=8192)

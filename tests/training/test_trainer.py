@@ -13,9 +13,9 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, Trainer, Tra
 
 import trivium
 from trivium.training.arguments import PretrainTrainingArguments
-from trivium.training.causal_lm import CausalLMCollator
-from trivium.training.masked_lm import MaskedLMCollator
-from trivium.training.packing import PackedDataset
+from trivium.training.data.packing import PackedDataset
+from trivium.training.objectives.causal_lm import CausalLMCollator
+from trivium.training.objectives.masked_lm import MaskedLMCollator
 from trivium.training.trainer import PretrainTrainer
 
 TINY = dict(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ..configuration.errors import InputError
+from ...configuration.errors import InputError
 from .batches import IGNORED, stack_or_flatten, token_rows
 from .randomness import example_generator
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from trivium.configuration import InputError
-from trivium.training.masked_lm import MaskedLMCollator
+from trivium.training.objectives.masked_lm import MaskedLMCollator
 
 
 @pytest.fixture(scope="module")

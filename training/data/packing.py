@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..configuration.errors import InputError
+from ...configuration.errors import InputError
 
 USED = ("truncation", "padding")  # how a tokenizer was last called
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..configuration.errors import InputError
-from .arguments import PretrainArguments
+from ...configuration.errors import InputError
+from ..arguments import PretrainArguments
 from .causal_lm import CausalLMCollator
 from .masked_lm import MaskedLMCollator
 from .span_corruption import SpanCorruptionCollator, raw_length, span_counts

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 
-from ..configuration.errors import InputError
+from ...configuration.errors import InputError
 
 # Test suites, IDLE and lib2to3 are for Python's own developers; what is installed beside the library is not its text.
 SKIPPED_FOLDERS = frozenset("__pycache__ _bundled idlelib lib2to3 site-packages test tests turtledemo".split())

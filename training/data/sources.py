@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 
-from ..configuration.errors import InputError
+from ...configuration.errors import InputError
+from ..arguments import DataArguments
 from . import corpus
-from .arguments import DataArguments
 
 EMBEDDED_CORPUS = "python-docs"
 READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from trivium.training.causal_lm import CausalLMCollator
+from trivium.training.objectives.causal_lm import CausalLMCollator
 
 
 def test_labels_are_the_inputs_but_for_the_first_token_of_each_document():

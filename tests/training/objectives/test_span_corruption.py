@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trivium.configuration import InputError
-from trivium.training.span_corruption import (
+from trivium.training.objectives.span_corruption import (
     SpanCorruptionCollator,
     corrupt_spans,
     random_partition,

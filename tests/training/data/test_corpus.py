@@ -3,7 +3,7 @@ from itertools import islice
 
 import pytest
 
-from trivium.training.corpus import MIN_DOCUMENT_CHARACTERS, MIN_UNIQUE_CHARACTERS, _unwrap, python_docs
+from trivium.training.data.corpus import MIN_DOCUMENT_CHARACTERS, MIN_UNIQUE_CHARACTERS, _unwrap, python_docs
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import datasets
 import pytest
 
 from trivium.configuration import InputError
-from trivium.training import corpus
-from trivium.training.data import PAGE_CHARACTERS, load_texts
+from trivium.training.data import corpus
+from trivium.training.data.sources import PAGE_CHARACTERS, load_texts
 
 ROWS = [f"document number {number}" for number in range(200)]
 

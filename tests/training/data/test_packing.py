@@ -4,7 +4,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from trivium.configuration import InputError
-from trivium.training.packing import PackedDataset, tokenize_documents
+from trivium.training.data.packing import PackedDataset, tokenize_documents
 
 
 @pytest.fixture(scope="module")

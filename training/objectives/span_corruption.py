@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..configuration.errors import InputError
+from ...configuration.errors import InputError
 from .batches import token_rows
 from .randomness import example_generator
 
