@@ -34,7 +34,8 @@ from ..modeling import (
 from ..tokenization import special_token_ids, token_byte_lengths, train_tokenizer
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import TRAINER_STATE, check_output_dir, checkpoint_to_resume, replacing
-from .data.packing import PackedDataset, tokenize_documents
+from .data.packing import PackedDataset
+from .data.tokenizing import tokenize_documents
 from .data.sources import Texts, read_texts
 from .objectives.choice import Objective, choose_objective
 from .trainer import PretrainTrainer

@@ -8,7 +8,8 @@ import torch
 import trivium
 from trivium.tokenization import special_token_ids, token_byte_lengths
 from trivium.training.arguments import PretrainTrainingArguments
-from trivium.training.data.packing import PackedDataset, tokenize_documents
+from trivium.training.data.packing import PackedDataset
+from trivium.training.data.tokenizing import tokenize_documents
 from trivium.training.evaluation import HeldOutLoss, only_text
 from trivium.training.objectives.causal_lm import CausalLMCollator
 from trivium.training.objectives.masked_lm import MaskedLMCollator

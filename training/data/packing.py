@@ -1,11 +1,14 @@
-"""From documents to blocks of equal length without padding, by arithmetic on where each document begins.
+"""From documents to rows of equal length without padding, found by arithmetic on where each document begins.
 
-The documents' tokens lie one after the other in the (memory-mapped) Arrow table of `datasets`; block `i` is the stretch
-from `i * length` to `(i + 1) * length` of that stream. Nothing is copied or written, whatever the block length.
+The documents' tokens lie in the (memory-mapped) Arrow table of `datasets`. Each pass over them has its own random
+order; in that order they make one long stream, which is cut into windows of a few million tokens, and each window is
+packed by itself into rows. So row `n` of a run is found without those before it, and a run that is resumed reads
+nothing twice: its place in the data is one number.
 """
 
-import json
-from typing import Any
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -13,108 +16,160 @@ import torch
 from torch.utils.data import Dataset
 
 from ...configuration.errors import InputError
+from .best_fit import PACKINGS, Rows
 
-USED = ("truncation", "padding")  # how a tokenizer was last called
-
-
-def tokenize_documents(
-    documents: datasets.Dataset, tokenizer: Any, *, special_tokens: bool = True, append_eos: bool = False
-) -> datasets.Dataset:
-    """Replaces the column `text` by `input_ids`, whole documents, cached by `datasets`.
-
-    Args:
-        documents: one document a row, in the column `text`.
-        tokenizer: any of transformers' fast tokenizers; it is not told to truncate.
-        special_tokens: put each document into the form that the tokenizer gives ("[CLS] A [SEP]", "<|bos|> A", ...).
-        append_eos: end each document with the end-of-sequence token, where its form does not already.
-    """
-    features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
-    eos = tokenizer.eos_token_id
-
-    def tokenize(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        rows = tokenizer(
-            batch["text"],
-            add_special_tokens=special_tokens,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            split_special_tokens=True,  # the literal "[MASK]" within a text is text
-            verbose=False,
-        )["input_ids"]
-        if append_eos:
-            rows = [row if row and row[-1] == eos else [*row, eos] for row in rows]
-        return {"input_ids": rows}
-
-    # `datasets` would hash the tokenizer as pickled, which changes once it has been used, and so do these two fields.
-    state = {name: part for name, part in json.loads(tokenizer.backend_tokenizer.to_str()).items() if name not in USED}
-    fingerprint = datasets.fingerprint.Hasher.hash((documents._fingerprint, state, special_tokens, append_eos))
-    return documents.map(
-        tokenize, batched=True, remove_columns="text", features=features, new_fingerprint=fingerprint, desc="Tokenizing"
-    )
+WINDOW_TOKENS = 2**22
+CUTS_MEASURED_ON = 4  # windows
 
 
 class PackedDataset(Dataset):
-    """Blocks of `length` tokens out of consecutive documents.
+    """Rows of `length` tokens out of documents, for ever: item `n` beyond the last row is of a later pass.
 
-    Item `i` is `{"input_ids", "position_ids", "place"}`: two int64 arrays of shape (length,) and the pair (epoch, i).
-    Positions count from 0 within each document and again where a block boundary cuts one, so a position of 0 marks the
-    beginning of what attention must keep to itself. What is left over at the end is dropped, unless it is all there is.
-    The place is what collators seed their random choices with: the same wherever and in whatever order it is read.
+    An item is `{"input_ids", "position_ids", "place"}`: two int64 arrays of shape (length,) and the pair (epoch, row).
+    Positions count from 0 within each document and again where a row ends within one, so a position of 0 marks the
+    beginning of what attention must keep to itself. The place is what collators seed their random choices with: the
+    same wherever and in whatever order it is read. `len` counts the rows of one pass.
 
     Args:
         documents: a dataset with the column `input_ids`, one document a row.
-        length: tokens per block.
-        max_blocks: keep only the first so many.
+        length: tokens per row.
+        max_blocks: keep only the first so many rows.
+        seed: of the order of documents and rows, new in each pass; `None` = as they are stored.
+        packing: `"best-fit"` keeps documents whole where it can; `"wrapped"` lays them end to end and cuts.
+        drop_last: leave out what does not fill a row at the end of a pass, unless it is all there is.
 
     Raises:
-        InputError: there are no tokens.
+        InputError: there are no tokens, or the packing is unknown.
     """
 
-    def __init__(self, documents: datasets.Dataset, length: int, max_blocks: int | None = None):
+    def __init__(
+        self,
+        documents: datasets.Dataset,
+        length: int,
+        max_blocks: int | None = None,
+        *,
+        seed: int | None = None,
+        packing: Literal["best-fit", "wrapped"] = "best-fit",
+        drop_last: bool = True,
+    ):
+        if packing not in PACKINGS:
+            raise InputError(f"`packing` is {' or '.join(map(repr, PACKINGS))}, not '{packing}'.")
         self.documents = documents.with_format("arrow")
         self.length = length
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
-        lengths = [_lengths(batch) for batch in self.documents.iter(batch_size=10_000)]
-        self.ends = np.cumsum(np.concatenate([*lengths, np.zeros(0, np.int64)]), dtype=np.int64)
-        self.num_tokens = int(self.ends[-1]) if len(self.ends) else 0
+        self.seed = seed
+        self.packing = packing
+        self.lengths = document_lengths(self.documents)
+        self.num_tokens = int(self.lengths.sum(dtype=np.int64))
         if not self.num_tokens:
             raise InputError("the documents hold no tokens: give more data.")
-        self.num_blocks = max(self.num_tokens // length, 1)
+        rest = self.num_tokens % length if drop_last and self.num_tokens > length else 0
+        self.used_tokens = self.num_tokens - rest
+        self.num_blocks = -(-self.used_tokens // length)
         if max_blocks is not None:
             self.num_blocks = min(self.num_blocks, max_blocks)
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
+        self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._windows: dict[tuple[int, int], Rows] = {}
 
     def __len__(self) -> int:
         return self.num_blocks
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < self.num_blocks:
+        if index < 0:
             raise IndexError(index)
-        start = index * self.length
-        stop = min(start + self.length, self.num_tokens)
-        first, last = np.searchsorted(self.ends, [start, stop - 1], side="right")
-        column = self.documents[int(first) : int(last) + 1]["input_ids"].combine_chunks()
-        begin = self.ends[first - 1] if first else 0
-        tokens = column.flatten().to_numpy(zero_copy_only=False)[start - begin : stop - begin].astype(np.int64)
-        starts = np.concatenate([[0], self.ends[first:last] - start])
-        lengths = np.diff(starts, append=stop - start)
+        epoch, row = divmod(index, self.num_blocks)
+        epoch += int(self._epoch)
+        window, place = divmod(row, self._rows_per_window)
+        pieces = self._window(epoch, window)[place]
         return {
-            "input_ids": tokens,
-            "position_ids": np.arange(stop - start) - np.repeat(starts, lengths),
-            "place": (int(self._epoch), index),
+            "input_ids": np.concatenate([self._tokens(*piece) for piece in pieces.tolist()]),
+            "position_ids": np.concatenate([np.arange(length) for length in pieces[:, 2]]),
+            "place": (epoch, row),
         }
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which pass over the data this is; it becomes part of every item's place."""
+        """Says with which pass item 0 begins; for trainers that do not count on beyond the last row."""
         self._epoch.fill_(epoch)
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
         """How often each token occurs in all documents: int64 of shape (vocab_size,)."""
         counts = np.zeros(vocab_size, np.int64)
         for batch in self.documents.iter(batch_size=1000):
-            ids = batch["input_ids"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            counts += np.bincount(ids, minlength=vocab_size)
+            for chunk in batch["input_ids"].chunks:
+                counts += np.bincount(chunk.flatten().to_numpy(zero_copy_only=False), minlength=vocab_size)
         return counts
 
+    def state_dict(self, rows_read: int) -> dict[str, Any]:
+        """What a checkpoint keeps: how much has been read, and of which data."""
+        return {"rows": rows_read, "documents": len(self.lengths), "tokens": self.num_tokens, "check": self._checksum()}
 
-def _lengths(batch: Any) -> np.ndarray:
-    """Tokens of each document of an Arrow batch."""
-    return batch["input_ids"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing needs restoring; raises `InputError` if the state is of other data or of rows packed otherwise."""
+        mine = self.state_dict(state["rows"])
+        for name, what in (("documents", "documents"), ("tokens", "tokens"), ("check", "other lengths of documents")):
+            if mine[name] != state.get(name):
+                then = f"{state.get(name):,} {what} then, {mine[name]:,} now" if name != "check" else what
+                raise InputError(f"the data is not what the checkpoint was trained on: {then}.")
+
+    def share_cut(self) -> float:
+        """The share of the documents no longer than a row that are cut all the same, of those in the first windows."""
+        cut = fitting = 0
+        for window in range(min(CUTS_MEASURED_ON, -(-self.num_blocks // self._rows_per_window))):
+            pieces = self._window(0, window).pieces
+            lengths = self.lengths[pieces[:, 0]]
+            short = lengths <= self.length
+            fitting += len(np.unique(pieces[short, 0]))
+            cut += len(np.unique(pieces[short & (pieces[:, 2] < lengths), 0]))
+        return cut / fitting if fitting else 0.0
+
+    @property
+    def _rows_per_window(self) -> int:
+        return max(WINDOW_TOKENS // self.length, 1)
+
+    def _checksum(self) -> int:
+        return zlib.crc32(np.ascontiguousarray(self.lengths).data, self.length)
+
+    def _window(self, epoch: int, window: int) -> Rows:
+        """The rows of one window, as pieces of documents; the latest two windows are kept."""
+        if (epoch, window) not in self._windows:
+            order, ends = self._order(epoch)
+            start = window * self._rows_per_window * self.length
+            stop = min(start + self._rows_per_window * self.length, self.used_tokens)
+            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+            lengths = self.lengths[order[first : last + 1]].astype(np.int64)
+            skipped = start - int(ends[first] - lengths[0])  # of the first document, in the window before
+            lengths[0] -= skipped
+            lengths[-1] -= int(ends[last]) - stop
+            rows = PACKINGS[self.packing](lengths, self.length)
+            rows.pieces[rows.pieces[:, 0] == 0, 1] += skipped
+            rows.pieces[:, 0] = order[first : last + 1][rows.pieces[:, 0]]
+            if self.seed is not None:
+                rows = rows.shuffled(np.random.default_rng([self.seed, epoch, window]))
+            self._windows = dict([*self._windows.items()][-1:]) | {(epoch, window): rows}
+        return self._windows[epoch, window]
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The documents in the order of a pass, and where each ends in the stream; the latest two passes are kept."""
+        if epoch not in self._orders:
+            count = len(self.lengths)
+            if self.seed is None:
+                order = np.arange(count)
+            else:
+                order = np.random.default_rng([self.seed, epoch]).permutation(count)
+            ends = np.cumsum(self.lengths[order], dtype=np.int64)
+            self._orders = dict([*self._orders.items()][-1:]) | {epoch: (order, ends)}
+        return self._orders[epoch]
+
+    def _tokens(self, document: int, start: int, length: int) -> np.ndarray:
+        values = self.documents[document : document + 1]["input_ids"].chunk(0).flatten()
+        return values.slice(start, length).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def document_lengths(documents: datasets.Dataset) -> np.ndarray:
+    """Tokens of each document, (N,) int32, read off the offsets of the Arrow table and not its tokens."""
+    chunks = (chunk for batch in documents.iter(batch_size=10_000) for chunk in batch["input_ids"].chunks)
+    lengths = [chunk.value_lengths().to_numpy(zero_copy_only=False).astype(np.int32) for chunk in chunks]
+    return np.concatenate([*lengths, np.zeros(0, np.int32)])
