@@ -8,6 +8,7 @@ import torch
 from ...configuration.errors import InputError
 from .batches import IGNORED, stack_or_flatten, token_rows
 from .randomness import example_generator
+from .words import Words
 
 
 class MaskedLMCollator:
@@ -16,12 +17,17 @@ class MaskedLMCollator:
     In each row `probability` of the tokens that are not special are chosen, without replacement and at least one; only
     they have labels. Rows of different lengths are flattened to (1, T).
 
+    With `whole_word` words are chosen, in random order, and all their tokens are predicted (BERT's release of May 2019;
+    Cui et al., 2021). As there, a word that would exceed the row's number of tokens is passed over, so a row may have a
+    few fewer, and the fate of each token (mask, random, as it is) is drawn by itself. See [`Words`] for what a word is.
+
     Args:
         tokenizer: gives the mask token, the special tokens and the size of the vocabulary.
         probability: 30% by default (Wettig et al., 2023, found 15% too little); BERT took 15%.
         scheme: `"mask"` replaces every chosen token by the mask; `"80-10-10"` is BERT's: 80% the mask, 10% a random
             token, 10% left as they are.
         seed: of the random choices; see [`example_generator`].
+        whole_word: choose words, not tokens.
 
     Raises:
         InputError: a tokenizer without a mask token, a probability outside (0, 1], an unknown scheme.
@@ -33,6 +39,7 @@ class MaskedLMCollator:
         probability: float = 0.3,
         scheme: Literal["mask", "80-10-10"] = "mask",
         seed: int = 0,
+        whole_word: bool = False,
     ):
         if tokenizer.mask_token_id is None:
             raise InputError("masked language modelling needs a mask token, which this tokenizer does not have.")
@@ -46,12 +53,14 @@ class MaskedLMCollator:
         self.probability = probability
         self.scheme = scheme
         self.seed = seed
+        self.words = Words.of(tokenizer) if whole_word else None
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes one batch of examples with `input_ids` and, where a row holds several documents, `position_ids`."""
         ids, positions = token_rows(features)
         masked = [
-            self._mask(row, example_generator(feature, self.seed)) for row, feature in zip(ids, features, strict=True)
+            self.mask(row, row_positions == 0, example_generator(feature, self.seed))
+            for feature, row, row_positions in zip(features, ids, positions, strict=True)
         ]
         return {
             "input_ids": stack_or_flatten([row for row, _ in masked]),
@@ -59,18 +68,46 @@ class MaskedLMCollator:
             "labels": stack_or_flatten([labels for _, labels in masked]),
         }
 
-    def _mask(self, row: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        candidates = np.flatnonzero(~np.isin(row, self.special_ids))
-        count = min(max(1, round(self.probability * len(candidates))), len(candidates))
-        chosen = generator.choice(candidates, count, replace=False)
+    def mask(
+        self, row: np.ndarray, documents: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What one row (T,) shows and what it predicts; `documents` (T,) is true where a document begins."""
+        chosen = self._choose(row, documents, generator)
         labels = np.full_like(row, IGNORED)
         labels[chosen] = row[chosen]
         row = row.copy()
         if self.scheme == "mask":
             row[chosen] = self.mask_token_id
         else:
-            fate = generator.random(count)
+            fate = generator.random(len(chosen))
             row[chosen[fate < 0.8]] = self.mask_token_id
             swapped = chosen[fate >= 0.9]
             row[swapped] = generator.choice(self.ordinary_ids, len(swapped))
         return row, labels
+
+    def _choose(self, row: np.ndarray, documents: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The indices of the tokens to predict."""
+        special = np.isin(row, self.special_ids)
+        candidates = np.flatnonzero(~special)
+        count = min(max(1, round(self.probability * len(candidates))), len(candidates))
+        if self.words is None or not count:
+            return generator.choice(candidates, count, replace=False)
+        fresh = documents | np.append(True, special[:-1])  # a special token may stand before what was inside a word
+        starts = np.flatnonzero(self.words.starts(row, fresh)[candidates])
+        words = np.split(candidates, starts[1:])
+        return np.concatenate(choose_words(words, count, generator))
+
+
+def choose_words(words: list[np.ndarray], count: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Of these words, each an array of tokens, as many in random order as make up `count` tokens at most.
+
+    One that would exceed what is left is passed over; if each has more than `count` tokens, the shortest is taken.
+    """
+    chosen: list[np.ndarray] = []
+    for index in generator.permutation(len(words)):
+        if len(words[index]) <= count:
+            chosen.append(words[index])
+            count -= len(words[index])
+        if not count:
+            break
+    return chosen or [min(words, key=len)]

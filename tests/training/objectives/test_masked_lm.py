@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from trivium.configuration import InputError
-from trivium.training.objectives.masked_lm import MaskedLMCollator
+from trivium.tokenization import train_tokenizer
+from trivium.training.objectives.masked_lm import MaskedLMCollator, choose_words
+from trivium.training.objectives.words import Words
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,95 @@ def test_the_examples_are_left_as_they_were(tokenizer):
     before = feature["input_ids"].copy()
     MaskedLMCollator(tokenizer, 1.0, "80-10-10")([feature])
     assert (feature["input_ids"] == before).all()
+
+
+@pytest.fixture(scope="module", params=["bpe", "wordpiece", "unigram"])
+def text_rows(request, documents):
+    """A tokenizer and rows of real text, two documents in each, the second one cut anywhere."""
+    tokenizer = train_tokenizer(documents, "encoder", request.param, vocab_size=1024, show_progress=False)
+    encoded = [np.array(tokenizer(text)["input_ids"]) for text in documents if len(text) > 2000]
+    rows = []
+    for index in range(20):
+        first, second = encoded[index % len(encoded)][-100:], encoded[(index + 1) % len(encoded)][:156]
+        positions = np.concatenate([np.arange(100), np.arange(156)])
+        rows.append({"input_ids": np.concatenate([first, second]), "position_ids": positions, "place": (index, index)})
+    return tokenizer, rows
+
+
+def words_of(feature, tokenizer):
+    """The indices of each word's tokens, special tokens left out."""
+    starts = Words.of(tokenizer).starts(feature["input_ids"], feature["position_ids"] == 0)
+    groups = np.split(np.arange(len(starts)), np.flatnonzero(starts)[1:])
+    return [group for group in groups if feature["input_ids"][group[0]] not in tokenizer.all_special_ids]
+
+
+@pytest.mark.parametrize("scheme", ["mask", "80-10-10"])
+@pytest.mark.parametrize("probability", [0.15, 0.3])
+def test_whole_words_are_predicted_or_not_at_all(text_rows, probability, scheme):
+    tokenizer, rows = text_rows
+    labels = MaskedLMCollator(tokenizer, probability, scheme, whole_word=True)(rows)["labels"].numpy()
+    several = 0
+    for row_labels, feature in zip(labels, rows, strict=True):
+        groups = words_of(feature, tokenizer)
+        for group in groups:
+            chosen = row_labels[group] != -100
+            assert chosen.all() or not chosen.any()
+            several += chosen.all() and len(group) > 1
+        budget = round(probability * sum(map(len, groups)))
+        assert budget - 3 <= (row_labels != -100).sum() <= budget
+        assert not np.isin(row_labels, tokenizer.all_special_ids).any()
+    assert several > 20
+
+
+def test_fates_of_a_words_tokens_are_drawn_one_by_one(text_rows):
+    tokenizer, rows = text_rows
+    batch = MaskedLMCollator(tokenizer, 0.15, "80-10-10", whole_word=True)(rows)
+    fates = [
+        {bool(shown == tokenizer.mask_token_id) for shown in batch["input_ids"][index][group]}
+        for index, feature in enumerate(rows)
+        for group in words_of(feature, tokenizer)
+        if len(group) > 1 and (batch["labels"][index][group] != -100).all()
+    ]
+    assert 0.05 < np.mean([len(fate) == 2 for fate in fates]) < 0.9
+    share = (batch["input_ids"] == tokenizer.mask_token_id).sum() / (batch["labels"] != -100).sum()
+    assert abs(share - 0.8) < 0.05
+
+
+def test_choice_of_words_follows_berts_rule():
+    """Words in random order; one that would exceed the budget is passed over, and the first that fits goes on."""
+    words = np.split(np.arange(30), np.cumsum([1, 2, 3, 4, 5, 1, 2, 3, 4]))
+    for seed in range(50):
+        for count in (1, 2, 7, 15, 30):
+            slow = []
+            for index in np.random.default_rng(seed).permutation(len(words)):
+                if len(slow) + len(words[index]) <= count:
+                    slow += words[index].tolist()
+            chosen = choose_words(words, count, np.random.default_rng(seed))
+            assert np.concatenate(chosen).tolist() == slow and len(slow) <= count
+    only = [np.arange(4), np.arange(4, 7)]
+    assert [word.tolist() for word in choose_words(only, 2, np.random.default_rng(0))] == [[4, 5, 6]]
+
+
+def test_whole_words_depend_on_the_place_only(text_rows):
+    tokenizer, rows = text_rows
+    collator = MaskedLMCollator(tokenizer, whole_word=True)
+    together = collator(rows[:4])["labels"]
+    assert torch.equal(together, torch.cat([collator([feature])["labels"] for feature in rows[:4]]))
+    assert not torch.equal(together[0], collator([{**rows[0], "place": (7, 0)}])["labels"][0])
+
+
+def test_special_tokens_end_words(tokenizers):
+    tokenizer = tokenizers["encoder"]
+    collator = MaskedLMCollator(tokenizer, 0.5, whole_word=True)
+    inside, mark = np.flatnonzero(Words.of(tokenizer).joins)[0], tokenizer.sep_token_id
+    feature = {"input_ids": np.array([mark, inside, mark, inside]), "place": (0, 0)}
+    assert (collator([feature])["labels"] != -100).sum() == 1
+
+
+def test_rows_of_special_tokens_only_predict_nothing(tokenizer):
+    feature = {"input_ids": [tokenizer.cls_token_id, tokenizer.sep_token_id], "place": (0, 0)}
+    for whole_word in (False, True):
+        assert (MaskedLMCollator(tokenizer, whole_word=whole_word)([feature])["labels"] == -100).all()
 
 
 def test_bad_settings(tokenizers, tokenizer):
