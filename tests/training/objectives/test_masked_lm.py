@@ -173,7 +173,7 @@ def test_whole_words_depend_on_the_place_only(text_rows):
 def test_special_tokens_end_words(tokenizers):
     tokenizer = tokenizers["encoder"]
     collator = MaskedLMCollator(tokenizer, 0.5, whole_word=True)
-    inside, mark = np.flatnonzero(Words.of(tokenizer).joins)[0], tokenizer.sep_token_id
+    inside, mark = np.flatnonzero(Words.of(tokenizer).inside)[0], tokenizer.sep_token_id
     feature = {"input_ids": np.array([mark, inside, mark, inside]), "place": (0, 0)}
     assert (collator([feature])["labels"] != -100).sum() == 1
 
