@@ -1,11 +1,20 @@
 """What the collators share: rows of tokens in, tensors out, without padding."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ...configuration.errors import InputError
+
 IGNORED = -100
+
+
+class Sizes(NamedTuple):
+    """The tokens that one row takes in a batch: those of the (encoder's) input, and those of the decoder's, if any."""
+
+    source: int
+    target: int = 0
 
 
 def stack_or_flatten(rows: list[np.ndarray]) -> torch.Tensor:
@@ -23,3 +32,89 @@ def token_rows(features: list[dict[str, Any]]) -> tuple[list[np.ndarray], list[n
         for feature, row in zip(features, ids, strict=True)
     ]
     return ids, positions
+
+
+def split_documents(row: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
+    """The pieces of documents in a row, which begin where positions are 0."""
+    return np.split(row, np.flatnonzero(positions[1:] == 0) + 1)
+
+
+def flatten_pairs(sources: list[np.ndarray], targets: list[np.ndarray], start: int) -> dict[str, torch.Tensor]:
+    """Pairs of documents as a flattened batch for an encoder-decoder, without padding.
+
+    Args:
+        sources, targets: the tokens of each document on either side; none is empty.
+        start: what the decoder reads first in each document.
+
+    Returns:
+        `input_ids` and `position_ids` of shape (1, S); `labels`, `decoder_input_ids` and `decoder_position_ids` of
+        shape (1, T). Positions restart at each document; the i-th on either side belong together.
+    """
+    return {
+        "input_ids": _flat(sources),
+        "position_ids": _flat([np.arange(len(source)) for source in sources]),
+        "labels": _flat(targets),
+        "decoder_input_ids": _flat([np.concatenate([[start], target[:-1]]) for target in targets]),
+        "decoder_position_ids": _flat([np.arange(len(target)) for target in targets]),
+    }
+
+
+def join(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Flattened batches, each tensor (1, T_i), one after the other: (1, sum of the T_i)."""
+    return {name: torch.cat([batch[name] for batch in batches], dim=1) for name in batches[0]}
+
+
+def fill_up(
+    batch: dict[str, torch.Tensor], pad_token_id: int, source_tokens: int, target_tokens: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Fills a flattened batch up to a fixed size with one document that has no labels.
+
+    A compiled model is compiled anew for every size. The document holds padding tokens, at positions from 0 on; nothing
+    attends to it from outside, so loss and gradients stay what they were.
+
+    Args:
+        batch: tensors of shape (1, S), and of an encoder-decoder those of its decoder and the labels of shape (1, T).
+        pad_token_id: what the document holds.
+        source_tokens: what S is to become.
+        target_tokens: what T is to become; `None` = the batch has one side only, its labels included.
+
+    Raises:
+        InputError: a batch that is larger, or full on one side only: the i-th documents of either side belong together,
+            so the closing one needs a place on both.
+    """
+    sizes = [(source_tokens, batch["input_ids"].shape[1])]
+    if target_tokens is not None:
+        sizes.append((target_tokens, batch["labels"].shape[1]))
+    room = [wanted - size for wanted, size in sizes]
+    if not any(room):
+        return batch
+    if min(room) <= 0:
+        wanted, found = (" and ".join(map(str, numbers)) for numbers in zip(*sizes, strict=True))
+        raise InputError(
+            f"a batch of {found} tokens cannot be filled up to {wanted}: make the size larger, by one token at least "
+            "on each side that is full."
+        )
+    return {
+        name: torch.cat([tensor, _filler(name, room[-1 if _is_target(name) else 0], pad_token_id)], dim=1)
+        for name, tensor in batch.items()
+    }
+
+
+def fits(batch: dict[str, torch.Tensor], sizes: Sizes) -> bool:
+    """Whether a flattened batch for an encoder-decoder can be filled up to `sizes`."""
+    room = (sizes.source - batch["input_ids"].shape[1], sizes.target - batch["labels"].shape[1])
+    return min(room) > 0 or not any(room)
+
+
+def _is_target(name: str) -> bool:
+    return name == "labels" or name.startswith("decoder_")
+
+
+def _filler(name: str, length: int, pad_token_id: int) -> torch.Tensor:
+    if name.endswith("position_ids"):
+        return torch.arange(length)[None]
+    return torch.full((1, length), {"labels": IGNORED, "token_type_ids": 0}.get(name, pad_token_id))
+
+
+def _flat(rows: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(rows)[None].astype(np.int64))

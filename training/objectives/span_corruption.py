@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ...configuration.errors import InputError
-from .batches import token_rows
+from .batches import Sizes, flatten_pairs, split_documents, token_rows
 from .randomness import example_generator
+from .shares import share_spans
 
 
 def span_counts(length: int, noise_density: float, mean_span_length: float) -> tuple[int, int]:
@@ -42,10 +43,59 @@ def raw_length(max_length: int, noise_density: float = 0.15, mean_span_length: f
         length += 1
 
 
+def row_counts(
+    lengths: np.ndarray, noise_density: float, mean_span_length: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many tokens to hide in each document of a row, and in how many spans: two arrays of shape (D,).
+
+    The row as a whole hides as many tokens as one document of its length would, in fewer spans: each document beyond
+    the first ends both sides with one more `</s>`, for which it gives up a sentinel. So all rows of a length come out
+    equally long. Only if a row holds so many documents (about one for every 25 tokens, with T5's settings) that the
+    spans left could not hide as much, it comes out longer: with T5's number of spans, or one a document.
+    """
+    count = len(lengths)
+    hidden, spans = span_counts(int(lengths.sum()), noise_density, mean_span_length)
+    if count == 1:
+        return np.array([hidden]), np.array([spans])
+    shared = share_spans(lengths, hidden, spans + 1 - count, generator)
+    if shared[0].sum() < hidden:
+        shared = share_spans(lengths, hidden, max(spans, count), generator)
+    return shared
+
+
 def random_partition(total: int, parts: int, generator: np.random.Generator) -> np.ndarray:
     """`parts` positive integers that sum to `total`, every such partition being equally likely."""
     cuts = np.sort(generator.choice(total - 1, parts - 1, replace=False)) + 1
     return np.diff(cuts, prepend=0, append=total)
+
+
+def hide_spans(
+    tokens: np.ndarray, hidden: int, spans: int, sentinels: np.ndarray, eos: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hides `hidden` of a document's tokens in `spans` spans; returns input and target, both ending in `eos`.
+
+    As in T5, a document begins with shown text and ends with a hidden span. Without spans the target is `eos` alone.
+
+    Raises:
+        InputError: more spans than sentinels.
+    """
+    if spans > len(sentinels):
+        raise InputError(
+            f"{len(tokens)} tokens make {spans} spans but the tokenizer has {len(sentinels)} sentinels: lower "
+            "`max_length`, or raise `mean_span_length`."
+        )
+    if not spans:
+        return np.append(tokens, eos), np.array([eos])
+    shown_lengths = np.zeros(spans, np.int64)
+    if len(tokens) > hidden:
+        shown_lengths = random_partition(len(tokens) - hidden, spans, generator)
+    hidden_lengths = random_partition(hidden, spans, generator)
+    pieces = np.split(tokens, np.cumsum(np.stack([shown_lengths, hidden_lengths], axis=1).ravel())[:-1])
+    source, target = [], []
+    for sentinel, shown, span in zip(sentinels[:spans, None], pieces[::2], pieces[1::2], strict=True):
+        source += [shown, sentinel]
+        target += [sentinel, span]
+    return np.concatenate([*source, [eos]]), np.concatenate([*target, [eos]])
 
 
 def corrupt_spans(
@@ -56,38 +106,17 @@ def corrupt_spans(
     noise_density: float = 0.15,
     mean_span_length: float = 3.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corrupts one document without special tokens; returns input and target, both ending in `eos`.
-
-    As in T5, a document begins with shown text and ends with a hidden span.
-
-    Raises:
-        InputError: more spans than sentinels.
-    """
+    """Corrupts one document without special tokens: [`hide_spans`] with the numbers of [`span_counts`]."""
     hidden, spans = span_counts(len(tokens), noise_density, mean_span_length)
-    if spans > len(sentinels):
-        raise InputError(
-            f"{len(tokens)} tokens make {spans} spans but the tokenizer has {len(sentinels)} sentinels: lower "
-            "`max_length`, or raise `mean_span_length`."
-        )
-    if len(tokens) > 1:
-        shown_lengths = random_partition(len(tokens) - hidden, spans, generator)
-        hidden_lengths = random_partition(hidden, spans, generator)
-    else:
-        shown_lengths, hidden_lengths = np.zeros(spans, np.int64), np.ones(spans, np.int64)
-    pieces = np.split(tokens, np.cumsum(np.stack([shown_lengths, hidden_lengths], axis=1).ravel())[:-1])
-    source, target = [], []
-    for sentinel, shown, span in zip(sentinels[:spans, None], pieces[::2], pieces[1::2], strict=True):
-        source += [shown, sentinel]
-        target += [sentinel, span]
-    return np.concatenate([*source, [eos]]), np.concatenate([*target, [eos]])
+    return hide_spans(tokens, hidden, spans, sentinels, eos, generator)
 
 
 class SpanCorruptionCollator:
     """Flattened batches for an encoder-decoder: every document of every row is corrupted by itself.
 
-    Returns `input_ids` and `position_ids` of shape (1, T), `labels`, `decoder_input_ids` and `decoder_position_ids` of
-    shape (1, U). Positions restart at each document; the i-th on either side belong together. Rows hold text without
-    special tokens; rows of [`raw_length`] tokens give inputs of about `max_length` each.
+    Returns what [`flatten_pairs`] does. Rows hold text without special tokens; rows of [`raw_length`] tokens give
+    inputs of about `max_length` each. Rows of one length give batches of one size, whatever documents they hold, unless
+    these are very short ([`row_counts`]).
 
     Args:
         tokenizer: gives `</s>` and the sentinels `<extra_id_0>`, `<extra_id_1>`, ...
@@ -107,14 +136,7 @@ class SpanCorruptionCollator:
         mean_span_length: float = 3.0,
         seed: int = 0,
     ):
-        self.sentinels = sentinel_ids(tokenizer)
-        self.eos = tokenizer.eos_token_id
-        self.start = tokenizer.pad_token_id if decoder_start_token_id is None else decoder_start_token_id
-        if not len(self.sentinels) or self.eos is None or self.start is None:
-            raise InputError(
-                "span corruption needs a tokenizer with sentinels <extra_id_0>, <extra_id_1>, ..., an end of sequence "
-                "and a padding token: train one with `trivium tokenizer --family encoder-decoder`."
-            )
+        self.sentinels, self.eos, self.start = span_tokens(tokenizer, decoder_start_token_id)
         if not 0 < noise_density < 1:
             raise InputError(f"`noise_density` must lie between 0 and 1, not {noise_density}.")
         if mean_span_length < 1:
@@ -125,22 +147,22 @@ class SpanCorruptionCollator:
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes one batch of examples with `input_ids` and, where a row holds several documents, `position_ids`."""
-        sources, targets = [], []
+        pairs = []
         for feature, row, positions in zip(features, *token_rows(features), strict=True):
             generator = example_generator(feature, self.seed)
-            for document in np.split(row, np.flatnonzero(positions == 0)[1:]):
-                source, target = corrupt_spans(
-                    document, self.sentinels, self.eos, generator, self.noise_density, self.mean_span_length
-                )
-                sources.append(source)
-                targets.append(target)
-        return {
-            "input_ids": _flat(sources),
-            "position_ids": _flat([np.arange(len(source)) for source in sources]),
-            "labels": _flat(targets),
-            "decoder_input_ids": _flat([np.concatenate([[self.start], target[:-1]]) for target in targets]),
-            "decoder_position_ids": _flat([np.arange(len(target)) for target in targets]),
-        }
+            documents = split_documents(row, positions)
+            lengths = np.array([len(document) for document in documents])
+            counts = row_counts(lengths, self.noise_density, self.mean_span_length, generator)
+            pairs += [
+                hide_spans(document, hidden, spans, self.sentinels, self.eos, generator)
+                for document, hidden, spans in zip(documents, *counts, strict=True)
+            ]
+        return flatten_pairs([source for source, _ in pairs], [target for _, target in pairs], self.start)
+
+    def sizes(self, length: int) -> Sizes:
+        """What a row of `length` tokens takes on either side."""
+        hidden, spans = span_counts(length, self.noise_density, self.mean_span_length)
+        return Sizes(length - hidden + spans + 1, hidden + spans + 1)
 
 
 def sentinel_ids(tokenizer: Any) -> np.ndarray:
@@ -152,5 +174,13 @@ def sentinel_ids(tokenizer: Any) -> np.ndarray:
     return np.array(ids, dtype=np.int64)
 
 
-def _flat(rows: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate(rows)[None].astype(np.int64))
+def span_tokens(tokenizer: Any, decoder_start_token_id: int | None = None) -> tuple[np.ndarray, int, int]:
+    """Sentinels, end of sequence and what the decoder reads first; raises `InputError` if the tokenizer lacks one."""
+    sentinels, eos = sentinel_ids(tokenizer), tokenizer.eos_token_id
+    start = tokenizer.pad_token_id if decoder_start_token_id is None else decoder_start_token_id
+    if not len(sentinels) or eos is None or start is None:
+        raise InputError(
+            "span corruption needs a tokenizer with sentinels <extra_id_0>, <extra_id_1>, ..., an end of sequence "
+            "and a padding token: train one with `trivium tokenizer --family encoder-decoder`."
+        )
+    return sentinels, eos, start

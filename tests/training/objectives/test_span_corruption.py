@@ -10,6 +10,7 @@ from trivium.training.objectives.span_corruption import (
     corrupt_spans,
     random_partition,
     raw_length,
+    row_counts,
     sentinel_ids,
     span_counts,
 )
@@ -104,24 +105,73 @@ def split(tensor, positions):
     return np.split(tensor[0].numpy(), np.flatnonzero(positions[0].numpy() == 0)[1:])
 
 
-def test_documents_stay_apart_and_are_restored(tokenizer):
-    rows = [feature(tokenizer, [40, 1, 7], 0), feature(tokenizer, [2, 90], 1)]
-    documents = [document for _, parts in rows for document in parts]
-    batch = SpanCorruptionCollator(tokenizer)([row for row, _ in rows])
-    sources = split(batch["input_ids"], batch["position_ids"])
-    targets = split(batch["labels"], batch["decoder_position_ids"])
-    given = split(batch["decoder_input_ids"], batch["decoder_position_ids"])
-    assert len(sources) == len(targets) == len(given) == len(documents) == 5
+def restored(source, target, sentinels, eos):
+    """The document that a source and a target were made of: spans put in for the sentinels that stand for them."""
+    assert source[-1] == target[-1] == eos
+    spans = np.split(target[:-1], np.flatnonzero(np.isin(target[:-1], sentinels)))[1:]
+    hidden = {span[0]: span[1:] for span in spans}
+    assert list(hidden) == sentinels[: len(spans)].tolist()
+    return np.concatenate([hidden.get(token, [token]) for token in source[:-1]]).tolist()
+
+
+LAYOUTS = [[568], [300, 268], [40, 1, 7, 520], [100] * 5 + [68], [2] * 3 + [562], [568 // 8] * 8, [35] * 16 + [8]]
+
+
+@pytest.mark.parametrize("lengths", [[40, 1, 7], [2, 90], [1], [1, 1], [3] * 40, [5, 2, 1] * 9, *LAYOUTS])
+def test_documents_stay_apart_and_are_restored(tokenizer, lengths):
     sentinels = sentinel_ids(tokenizer)
-    for source, target, start, document in zip(sources, targets, given, documents, strict=True):
-        assert source[-1] == target[-1] == tokenizer.eos_token_id
-        assert start.tolist() == [tokenizer.pad_token_id, *target[:-1]]
-        spans = np.split(target[:-1], np.flatnonzero(np.isin(target[:-1], sentinels)))[1:]
-        restored = {span[0]: span[1:] for span in spans}
-        assert list(restored) == sentinels[: len(spans)].tolist()
-        pieces = [restored.get(token, [token]) for token in source[:-1]]
-        assert np.concatenate(pieces).tolist() == document.tolist()
-    assert all(tensor.shape[0] == 1 and tensor.dtype == torch.int64 for tensor in batch.values())
+    for index in range(3):
+        row, documents = feature(tokenizer, lengths, index)
+        batch = SpanCorruptionCollator(tokenizer)([row])
+        sources = split(batch["input_ids"], batch["position_ids"])
+        targets = split(batch["labels"], batch["decoder_position_ids"])
+        given = split(batch["decoder_input_ids"], batch["decoder_position_ids"])
+        assert len(sources) == len(targets) == len(given) == len(documents)
+        for source, target, start, document in zip(sources, targets, given, documents, strict=True):
+            assert start.tolist() == [tokenizer.pad_token_id, *target[:-1]]
+            assert restored(source, target, sentinels, tokenizer.eos_token_id) == document.tolist()
+        assert all(tensor.shape[0] == 1 and tensor.dtype == torch.int64 for tensor in batch.values())
+
+
+@pytest.mark.parametrize("lengths", LAYOUTS)
+def test_whatever_documents_a_row_holds_its_size_is_that_of_one(tokenizer, lengths):
+    collator = SpanCorruptionCollator(tokenizer)
+    assert sum(lengths) == raw_length(512) and collator.sizes(568) == (512, 114)
+    for index in range(20):
+        batch = collator([feature(tokenizer, lengths, index)[0]])
+        assert (batch["input_ids"].shape[1], batch["labels"].shape[1]) == (512, 114)
+
+
+@pytest.mark.parametrize("density", [0.15, 0.3, 0.5])
+@pytest.mark.parametrize("span", [3.0, 8.0])
+def test_random_rows_hide_the_rate_in_the_spans_that_the_ends_leave(density, span):
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        lengths = random_partition(400, generator.integers(1, 5), generator)
+        hidden, spans = row_counts(lengths, density, span, generator)
+        total, runs = span_counts(400, density, span)
+        assert hidden.sum() == total and spans.sum() == runs + 1 - len(lengths)
+        assert ((spans <= hidden) & (spans <= lengths - hidden)).all()
+        assert (hidden[spans == 0] == 0).all()
+
+
+def test_rows_of_very_short_documents_keep_the_rate_and_come_out_longer(tokenizer):
+    collator = SpanCorruptionCollator(tokenizer)
+    lengths = [10] * 50
+    batch = collator([feature(tokenizer, lengths)[0]])
+    hidden = ~np.isin(batch["labels"][0].numpy(), [*sentinel_ids(tokenizer), tokenizer.eos_token_id])
+    assert hidden.sum() == span_counts(500, 0.15, 3.0)[0]
+    assert batch["input_ids"].shape[1] > collator.sizes(500).source
+    assert batch["labels"].shape[1] > collator.sizes(500).target
+
+
+def test_documents_share_in_proportion_to_their_lengths_on_average():
+    lengths = np.array([7, 30, 63, 100])
+    generator = np.random.default_rng(0)
+    drawn = np.array([row_counts(lengths, 0.3, 3.0, generator) for _ in range(4000)])
+    hidden, spans = drawn.mean(axis=0)
+    np.testing.assert_allclose(spans, lengths / 200 * (20 - 3), atol=0.03)
+    np.testing.assert_allclose(hidden, lengths * 0.3, atol=0.35)
 
 
 def test_full_blocks_leave_no_padding(tokenizer):
@@ -151,3 +201,5 @@ def test_bad_settings(tokenizers, tokenizer):
         SpanCorruptionCollator(tokenizer, mean_span_length=0.5)
     with pytest.raises(InputError, match="has 100 sentinels"):
         SpanCorruptionCollator(tokenizer)([feature(tokenizer, [3000])[0]])
+    with pytest.raises(InputError, match="has 100 sentinels"):
+        corrupt_spans(np.arange(3000), sentinel_ids(tokenizer), EOS, np.random.default_rng(0))
