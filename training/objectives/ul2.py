@@ -1,0 +1,142 @@
+"""A mixture of denoisers: span corruption of several rates and span lengths by turns (UL2, Tay et al., 2022).
+
+Regular denoisers (R) hide little in short spans, as T5 does; extreme ones (X) hide much, or in long spans; the
+sequential one (S) hides the end of the document, which makes it a prefix language model.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ...configuration.errors import InputError
+from .batches import Sizes, fill_up, fits, flatten_pairs, join, split_documents, token_rows
+from .randomness import example_generator
+from .shares import share_spans
+from .span_corruption import hide_spans, span_counts, span_tokens
+
+
+class Denoiser(NamedTuple):
+    """One denoiser of the mixture.
+
+    Attributes:
+        mode: "R", "S" or "X": what the mode token says.
+        mean_span_length: in tokens; `None` = one span, at the document's end.
+        noise_density: the share of the tokens that is hidden.
+    """
+
+    mode: str
+    mean_span_length: float | None
+    noise_density: float
+
+
+# Table 1 of the paper.
+UL2_DENOISERS = (
+    Denoiser("R", 3.0, 0.15),
+    Denoiser("R", 8.0, 0.15),
+    Denoiser("S", None, 0.25),
+    Denoiser("X", 3.0, 0.5),
+    Denoiser("X", 8.0, 0.5),
+    Denoiser("X", 64.0, 0.15),
+    Denoiser("X", 64.0, 0.5),
+)
+# The names in the paper, and those in the published checkpoints.
+MODE_TOKENS = ({"R": "[R]", "S": "[S]", "X": "[X]"}, {"R": "[NLU]", "S": "[S2S]", "X": "[NLG]"})
+
+
+class UL2Collator:
+    """Flattened batches for an encoder-decoder: a denoiser for each row, drawn anew in each epoch.
+
+    Returns what [`flatten_pairs`] does. Rows hold text without special tokens. Each row hides the denoiser's share of
+    its tokens, in at least as many spans as it has documents. Denoisers make inputs and targets of very different
+    lengths, so a row is filled up to the largest (`sizes`) by a document without labels.
+
+    Args:
+        tokenizer: as in [`SpanCorruptionCollator`]; where its special tokens include `[R]`, `[S]`, `[X]` or `[NLU]`,
+            `[S2S]`, `[NLG]`, each source begins with that of its denoiser.
+        decoder_start_token_id: what the decoder reads first; `None` = the padding token.
+        denoisers: the mixture; the default is the paper's.
+        rates: how often each is drawn, relative to the others; `None` = equally often.
+        fixed_size: fill rows up. Without it nothing is padded and batches vary in size.
+        max_documents: how many documents a row may hold for its size to be fixed; rows of more may be longer.
+        seed: of the random choices; see [`example_generator`].
+
+    Raises:
+        InputError: a tokenizer that lacks what span corruption needs, rates that do not fit the denoisers.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        decoder_start_token_id: int | None = None,
+        denoisers: Sequence[Denoiser] = UL2_DENOISERS,
+        rates: Sequence[float] | None = None,
+        fixed_size: bool = True,
+        max_documents: int = 16,
+        seed: int = 0,
+    ):
+        self.sentinels, self.eos, self.start = span_tokens(tokenizer, decoder_start_token_id)
+        weights = np.ones(len(denoisers)) if rates is None else np.array(rates, dtype=float)
+        if len(weights) != len(denoisers) or not weights.sum() > 0 or (weights < 0).any():
+            raise InputError(f"`rates` must be {len(denoisers)} numbers, one a denoiser, none negative, not {rates}.")
+        self.pad = self.start if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.denoisers = tuple(denoisers)
+        self.odds = weights / weights.sum()
+        self.modes = mode_ids(tokenizer)
+        self.fixed_size = fixed_size
+        self.max_documents = max_documents
+        self.seed = seed
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Makes one batch of examples with `input_ids` and, where a row holds several documents, `position_ids`."""
+        batches = []
+        for feature, row, positions in zip(features, *token_rows(features), strict=True):
+            batch = self._corrupt(split_documents(row, positions), example_generator(feature, self.seed))
+            sizes = self.sizes(len(row))
+            if self.fixed_size and fits(batch, sizes):
+                batch = fill_up(batch, self.pad, *sizes)
+            batches.append(batch)
+        return join(batches)
+
+    def sizes(self, length: int) -> Sizes:
+        """The most that a row of `length` tokens in up to `max_documents` documents takes, and one place to fill up.
+
+        With `fixed_size` every such row takes exactly this.
+        """
+        documents = max(min(self.max_documents, length // 2), 1)
+        counts = [self._counts(denoiser, length, documents) for denoiser in self.denoisers]
+        ends = documents + 1
+        return Sizes(
+            max(length - hidden + spans for hidden, spans in counts) + ends + documents * bool(self.modes),
+            max(hidden + spans for hidden, spans in counts) + ends,
+        )
+
+    def _counts(self, denoiser: Denoiser, length: int, documents: int) -> tuple[int, int]:
+        """Tokens to hide in a row of so many documents, and spans: at least one a document."""
+        mean = denoiser.mean_span_length or length
+        hidden, spans = span_counts(length, denoiser.noise_density, mean)
+        return hidden, min(max(spans, documents), hidden)
+
+    def _corrupt(self, documents: list[np.ndarray], generator: np.random.Generator) -> dict[str, torch.Tensor]:
+        denoiser = self.denoisers[generator.choice(len(self.denoisers), p=self.odds)]
+        lengths = np.array([len(document) for document in documents])
+        hidden, spans = self._counts(denoiser, int(lengths.sum()), len(documents))
+        most = 1 if denoiser.mean_span_length is None else None
+        shares = share_spans(lengths, hidden, spans, generator, most)
+        pairs = [
+            hide_spans(document, *counts, self.sentinels, self.eos, generator)
+            for document, *counts in zip(documents, *shares, strict=True)
+        ]
+        mode = self.modes.get(denoiser.mode)
+        sources = [source if mode is None else np.append(mode, source) for source, _ in pairs]
+        return flatten_pairs(sources, [target for _, target in pairs], self.start)
+
+
+def mode_ids(tokenizer: Any) -> dict[str, int]:
+    """The token of each mode, "R", "S" and "X"; empty if the tokenizer does not have all three."""
+    added = tokenizer.get_added_vocab()
+    for names in MODE_TOKENS:
+        if all(name in added for name in names.values()):
+            return {mode: added[name] for mode, name in names.items()}
+    return {}
