@@ -94,20 +94,22 @@ class MaskedLMCollator:
             return generator.choice(candidates, count, replace=False)
         fresh = documents | np.append(True, special[:-1])  # a special token may stand before what was inside a word
         starts = np.flatnonzero(self.words.starts(row, fresh)[candidates])
-        words = np.split(candidates, starts[1:])
-        return np.concatenate(choose_words(words, count, generator))
+        lengths = np.diff(starts, append=len(candidates))
+        return candidates[np.repeat(choose_words(lengths, count, generator), lengths)]
 
 
-def choose_words(words: list[np.ndarray], count: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Of these words, each an array of tokens, as many in random order as make up `count` tokens at most.
+def choose_words(lengths: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Of words of so many tokens (W,), as many in random order as make up `count` tokens at most: bool (W,).
 
     One that would exceed what is left is passed over; if each has more than `count` tokens, the shortest is taken.
     """
-    chosen: list[np.ndarray] = []
-    for index in generator.permutation(len(words)):
-        if len(words[index]) <= count:
-            chosen.append(words[index])
-            count -= len(words[index])
+    chosen = np.zeros(len(lengths), dtype=bool)
+    count = max(count, lengths.min())
+    order = generator.permutation(len(lengths))
+    for index, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        if length <= count:
+            chosen[index] = True
+            count -= length
         if not count:
             break
-    return chosen or [min(words, key=len)]
+    return chosen

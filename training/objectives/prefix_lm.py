@@ -1,8 +1,10 @@
 """Prefix language modelling: read a text's beginning, write the rest (Liu et al., 2018; Raffel et al., 2020, 3.2).
 
-document         Thank you for inviting me to your party last week . </s>
-encoder-decoder  reads: Thank you for inviting </s>    writes: me to your party last week . </s>
-decoder          reads it all; only `me to your party last week . </s>` is predicted
+    document         Thank you for inviting me to your party last week . </s>
+    encoder-decoder  reads: Thank you for inviting </s>    writes: me to your party last week . </s>
+    decoder          reads it all; only `me to your party last week . </s>` is predicted
+
+What is read and what is written are one text, cut at a random place.
 """
 
 from typing import Any

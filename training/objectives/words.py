@@ -88,7 +88,7 @@ def _spelled_tokens(tokenizer: Any) -> Iterator[tuple[int, bytes]]:
     byte_of = {character: byte for byte, character in bytes_to_unicode().items()} if "ByteLevel" in decoder else {}
     special = set(tokenizer.all_special_ids)
     for token, index in backend.get_vocab().items():
-        if index in special:
+        if index in special or not token:
             continue
         if byte_of and index not in added and byte_of.keys() >= set(token):
             yield index, bytes(byte_of[character] for character in token)
