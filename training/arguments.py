@@ -29,14 +29,16 @@ class DataArguments:
 
     data: list[str] = dataclasses.field(
         metadata={
-            "help": "a Hub dataset, files (.txt .jsonl .json .csv .parquet; globs too), or python-docs: Python's own "
-            "documentation, which is on every machine"
+            "help": "a Hub dataset, files (.txt .jsonl .json .csv .parquet .arrow; globs too), or python-docs: "
+            "Python's own documentation, which is on every machine"
         }
     )
     text_column: str = _field("text", "column that holds the text")
     data_config: str | None = _field(None, "configuration of the Hub dataset")
     data_split: str = _field("train", "split of the Hub dataset to train on")
     held_out_fraction: float = _field(0.02, "share of the documents to measure on, where there is no validation split")
+    streaming: bool = _field(False, "read the training text as it is needed and keep no copy of it")
+    skip_bad: bool = _field(False, "leave out what cannot be read of local files, and count it")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -49,6 +51,19 @@ class PretrainArguments(DataArguments):
 
     _argument_group_name = "data, tokenizer and model"
 
+    data: list[str] | None = dataclasses.field(  # type: ignore[assignment]
+        default=None, metadata=DataArguments.__dataclass_fields__["data"].metadata
+    )
+    mixture: dict[str, Any] | str | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "several sources instead of `data`: by name, the fields of one (data, text_column, ...) and its "
+            "weight, its share of the tokens; --mixture.NAME.weight 2"
+        },
+    )
+    packing: Literal["best-fit", "wrapped"] = _field(
+        "best-fit", "how documents fill rows: kept whole where they fit, or laid end to end and cut"
+    )
     family: Literal["encoder", "decoder", "encoder-decoder"] = dataclasses.field(
         metadata={"help": "encoder (BERT-like), decoder (GPT-like) or encoder-decoder (T5-like)"}
     )
@@ -80,15 +95,43 @@ class PretrainArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.model, str):
-            self.model = yaml.safe_load(self.model)
-        if not isinstance(self.model or {}, dict):
-            raise InputError(f"`model` must map fields of the configuration to values, not be {self.model!r}.")
+        self.model = _mapping("model", self.model, "fields of the configuration to values")
+        self.mixture = _mapping("mixture", self.mixture, "names to the fields of a source")
+        if (self.data is None) == (self.mixture is None):
+            raise InputError("give `data`, or `mixture` for several sources (and not both).")
+
+    @property
+    def sources(self) -> dict[str, tuple[DataArguments, float | None]]:
+        """By name, the arguments and the weight of each source; of `data` alone, one named "data"."""
+        if self.mixture is None:
+            fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(DataArguments)}
+            return {"data": (DataArguments(**fields), None)}
+        return {name: _source(name, fields) for name, fields in self.mixture.items()}  # type: ignore[union-attr]
 
     @property
     def shape(self) -> dict[str, Any]:
         """The fields of the configuration that were given."""
         return dict(self.model or {})  # type: ignore[arg-type]
+
+
+def _mapping(name: str, value: Any, what: str) -> dict[str, Any] | None:
+    value = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(value or {}, dict):
+        raise InputError(f"`{name}` must map {what}, not be {value!r}.")
+    return value
+
+
+def _source(name: str, fields: Any) -> tuple[DataArguments, float | None]:
+    known = {field.name for field in dataclasses.fields(DataArguments)} | {"weight"}
+    given = dict(fields) if isinstance(fields, dict) else {"data": fields}
+    for field in given:
+        if field not in known:
+            raise InputError(f"source '{name}' of the mixture: there is no field '{field}'; {_nearest(field, known)}")
+    if "data" not in given:
+        raise InputError(f"source '{name}' of the mixture has no `data`.")
+    weight = given.pop("weight", None)
+    data = given.pop("data")
+    return DataArguments(data=[data] if isinstance(data, str) else data, **given), weight
 
 
 @dataclasses.dataclass
@@ -103,6 +146,15 @@ class PretrainTrainingArguments(TrainingArguments):
     lr_scheduler_type: str = _field("cosine", "how the learning rate falls: cosine, linear, warmup_stable_decay, ...")
     warmup_steps: float = _field(0.05, "steps of linear warmup; below 1, a share of all steps")
     weight_decay: float = _field(0.1, "of everything but norms, biases and embeddings")
+    max_tokens: float | None = _field(None, "train until so many tokens have been read, instead of num_train_epochs")
+    fresh: bool = _field(False, "start over: delete what an earlier run left in output_dir")
+    decay_steps: float = _field(0.2, "of warmup_stable_decay: the last steps; below 1, a share of all steps")
+    cooldown_steps: int | None = _field(
+        None, "go on from resume_from_checkpoint, let the learning rate fall to 0 in so many steps, and end"
+    )
+    spike_threshold: float | None = _field(
+        6.0, "leave out a step whose loss lies so many standard deviations above the last 128; none: never"
+    )
     muon: bool = _field(False, "train the matrices inside the blocks with Muon, the rest with AdamW")
     adam_beta2: float = _field(0.95, "beta2 of AdamW")
     logging_steps: float = _field(50, "log every so many steps; below 1, a share of all steps")
@@ -120,12 +172,16 @@ class PretrainTrainingArguments(TrainingArguments):
 
 
 def parse(
-    argv: Sequence[str], dataclass_types: Iterable[type], *, nested: str = "model", **parser_arguments: Any
+    argv: Sequence[str],
+    dataclass_types: Iterable[type],
+    *,
+    nested: Sequence[str] = ("model", "mixture"),
+    **parser_arguments: Any,
 ) -> tuple[Any, ...]:
     """Fills dataclasses from `--config RECIPE` (or just `RECIPE`, first) and the other arguments, which win.
 
     A recipe is the path of a YAML file, or the name of one that comes with the package (`decoder-tiny`). Its fields are
-    those of the dataclasses. The field `nested` holds a mapping; `--model.hidden_size 128` sets one of its entries.
+    those of the dataclasses. The fields `nested` hold mappings; `--model.hidden_size 128` sets an entry of one.
 
     Raises:
         InputError: a recipe that is not there or no mapping, a field that does not exist (with the nearest that does),
@@ -144,10 +200,11 @@ def parse(
     for name in recipe:
         if name not in names:
             raise InputError(f"{config.config}: there is no field '{name}'; {_nearest(name, names)}")
-    rest, settings = _take_nested(rest, nested)
-    if settings:
-        under = recipe.get(nested)
-        recipe[nested] = _merged(under if isinstance(under, dict) else {}, settings)
+    for field in nested:
+        rest, settings = _take_nested(rest, field)
+        if settings:
+            under = recipe.get(field)
+            recipe[field] = _merged(under if isinstance(under, dict) else {}, settings)
     try:
         *parsed, _, unknown = parser.parse_args_into_dataclasses(
             [*_as_arguments(recipe), *rest], look_for_args_file=False, return_remaining_strings=True

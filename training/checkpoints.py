@@ -1,16 +1,22 @@
 """Checkpoint folders: of which family, whole or not, and how a new one takes the place of an old one."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..configuration.errors import InputError
 
-TRAINER_STATE = "trainer_state.json"  # the last file that Trainer writes into a checkpoint
+TRAINER_STATE = "trainer_state.json"
+RUN_FILE = "trivium_run.json"  # the record of a finished run
+RUN_STATE = "trivium_state.json"  # the last file of a checkpoint: where in the data, which settings, the other files
+
+logger = logging.getLogger(__name__)
 
 
 def model_type_of(folder: Path) -> str | None:
@@ -42,26 +48,121 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return [path for number, path in sorted((int(n), path) for n, path in numbered if n.isdecimal() and path.is_dir())]
 
 
-def checkpoint_to_resume(asked: str | None, folder: Path, model_type: str) -> Path | None:
-    """The checkpoint that `--resume_from_checkpoint` means: a folder, or for "true" the last whole one in `folder`.
+def checkpoint_to_resume(asked: str | None, folder: Path, model_type: str, fresh: bool = False) -> Path | None:
+    """The checkpoint to go on from: the last whole one in `folder`, else the one asked for, if any.
+
+    A checkpoint of another run is where this one begins; once it has one of its own, it goes on with that. One of
+    `folder` itself that is asked for is taken. With `fresh`, those of `folder` do not count.
 
     Raises:
-        InputError: there is none, it is of another family, or its save was interrupted.
+        InputError: the checkpoint asked for is not there, broken, or of another family.
     """
+    named = asked is not None and Path(asked).absolute().parent == folder.absolute()
+    for path in [] if fresh or named else reversed(checkpoints_in(folder)):
+        broken = what_is_broken(path)
+        if broken is None:
+            return path
+        logger.warning("%s; trying the checkpoint before", broken)
     if asked is None or asked.lower() in ("false", "no", "0"):
         return None
     if asked.lower() in ("true", "yes", "1"):
-        whole = [path for path in checkpoints_in(folder) if (path / TRAINER_STATE).is_file()]
-        if not whole:
-            raise InputError(f"'{folder}' holds no whole checkpoint to resume from: leave resume_from_checkpoint out.")
-        asked = str(whole[-1])
+        raise InputError(f"'{folder}' holds no whole checkpoint to resume from: leave resume_from_checkpoint out.")
     path = Path(asked)
     if not path.is_dir():
         raise InputError(f"the checkpoint '{path}' does not exist.")
     check_family(path, model_type)
-    if not (path / TRAINER_STATE).is_file():
-        raise InputError(f"'{path}' lacks {TRAINER_STATE}: its save was interrupted, so resume from an earlier one.")
+    broken = what_is_broken(path)
+    if broken is not None:
+        raise InputError(f"{broken}: resume from an earlier one.")
     return path
+
+
+def what_is_broken(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint of a run, in words, or `None` if every file is there as it was written."""
+    try:
+        state = json.loads((checkpoint / RUN_STATE).read_text(encoding="utf-8"))
+        sizes = state["files"]
+        json.loads((checkpoint / TRAINER_STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        return f"'{checkpoint}' lacks {missing}: its save was interrupted, or it is no checkpoint of a run"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"'{checkpoint}' is broken: its {RUN_STATE} or {TRAINER_STATE} cannot be read"
+    for name, size in sizes.items():
+        file = checkpoint / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            how = "is missing" if found is None else f"has {found:,} bytes, not {size:,}"
+            return f"'{checkpoint}' is broken: {name} {how}"
+    return None
+
+
+def write_run_state(folder: Path, state: dict[str, Any]) -> None:
+    """Writes the last file of a checkpoint: `state`, and the size of every other file."""
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    (folder / RUN_STATE).write_text(json.dumps(state | {"files": files}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_run_state(checkpoint: Path) -> dict[str, Any]:
+    """What [`write_run_state`] wrote; the checkpoint was found whole before."""
+    return json.loads((checkpoint / RUN_STATE).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def appearing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator[Path]:
+    """Gives a folder to write into, which becomes `folder` at one stroke, or not at all if anything fails.
+
+    Args:
+        folder: where it belongs; what is there gives way.
+        is_main: whether this process does the moving.
+        wait: called where all processes must have come before any goes on.
+    """
+    aside = folder.with_name(f".saving-{folder.name}")
+    if is_main:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    wait()
+    try:
+        yield aside
+        wait()
+        if is_main:
+            remove(folder)
+            aside.rename(folder)
+        wait()
+    finally:
+        if is_main:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder so that at no moment a part of it goes by its name."""
+    if folder.exists():
+        aside = folder.with_name(f".deleting-{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
+def clear(folder: Path, fresh: bool) -> None:
+    """Deletes what a process that was killed while saving or deleting left in the folder of a run.
+
+    With `fresh` also the checkpoints of the run; the finished model stays until another takes its place.
+    """
+    if fresh:
+        (folder / RUN_FILE).unlink(missing_ok=True)
+        for path in checkpoints_in(folder):
+            remove(path)
+    for pattern in (".saving*", ".deleting-*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_latest(folder: Path, limit: int | None, best: str | None) -> None:
+    """Deletes all but the last `limit` checkpoints of a run, and never the best."""
+    if limit is not None and limit > 0:
+        for path in checkpoints_in(folder)[:-limit]:
+            if best is None or path != Path(best):
+                remove(path)
 
 
 def check_family(folder: Path, model_type: str) -> None:

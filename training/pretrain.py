@@ -33,11 +33,20 @@ from ..modeling import (
 )
 from ..tokenization import special_token_ids, token_byte_lengths, train_tokenizer
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
-from .checkpoints import TRAINER_STATE, check_output_dir, checkpoint_to_resume, replacing
-from .data.packing import PackedDataset
-from .data.tokenizing import tokenize_documents
-from .data.sources import Texts, read_texts
+from .checkpoints import (
+    RUN_FILE,
+    TRAINER_STATE,
+    check_output_dir,
+    checkpoint_to_resume,
+    clear,
+    read_run_state,
+    replacing,
+)
+from .continuing import check_continues, finished_run, settings_of
+from .data.sources import Texts
 from .objectives.choice import Objective, choose_objective
+from .rows import describe, make_rows, read_sources, sample_texts
+from .stopping import Stopped
 from .trainer import PretrainTrainer
 from .verbs import run
 
@@ -46,7 +55,6 @@ FAMILIES: dict[str, tuple[Any, Any]] = {
     "decoder": (TriviumDecoderConfig, TriviumDecoderForCausalLM),
     "encoder-decoder": (TriviumEncoderDecoderConfig, TriviumEncoderDecoderForConditionalGeneration),
 }
-RUN_FILE = "trivium_run.json"
 
 
 class PretrainResult(NamedTuple):
@@ -85,37 +93,60 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     objective = choose_objective(args)
     config_class, model_class = FAMILIES[args.family]
     check_output_dir(output_dir, config_class.model_type)
-    resumed = checkpoint_to_resume(training_args.resume_from_checkpoint, output_dir, config_class.model_type)
+    settings = settings_of(args, training_args)
+    resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)
+    if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
+        print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
+        return PretrainResult(str(output_dir), record["metrics"])
     make_config(args, config_class)  # a misspelt field should be said before the data is read
     config = load_config(args, config_class) if args.model_name_or_path else None
 
     with training_args.main_process_first(desc="loading the data"):
-        texts = read_texts(args)
-    tokenizer = choose_tokenizer(args, training_args, texts, resumed)
+        sources = read_sources(args)
+    tokenizer = choose_tokenizer(args, training_args, sources, resumed)
     collator = objective.collator(tokenizer, args, training_args.seed)
     config = config or new_config(args, config_class, tokenizer)
     check_fit(args, objective, tokenizer, config)
     with training_args.main_process_first(desc="tokenizing the data"):
-        train_dataset, eval_dataset = pack(args, objective, tokenizer, texts)
+        seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
+        train_rows, held_out_rows = make_rows(args, objective, tokenizer, sources, seed)
 
     set_seed(training_args.seed)
     trainer = PretrainTrainer(
         model=load_model(args, model_class) if args.model_name_or_path else model_class(config),
         args=training_args,
         data_collator=collator,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
+        train_dataset=train_rows,
+        eval_dataset=held_out_rows,
         processing_class=tokenizer,
         byte_lengths=token_byte_lengths(tokenizer),
+        settings=settings,
     )
+    if training_args.should_save:
+        clear(output_dir, training_args.fresh)
+    if training_args.should_log:
+        print(describe(train_rows))
     metrics = train_and_measure(trainer, resumed)
-    record = run_record(args, training_args, metrics)
+    record = run_record(args, training_args, metrics) | {"settings": settings}
     with replacing(output_dir, training_args.should_save, trainer.accelerator.wait_for_everyone) as folder:
         trainer.save_model(str(folder), _internal_call=True)
         if training_args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     return PretrainResult(str(output_dir), metrics)
+
+
+def find_checkpoint(
+    training_args: PretrainTrainingArguments, output_dir: Path, model_type: str, settings: dict[str, Any]
+) -> Path | None:
+    """The checkpoint that this run goes on from, if any; raises `InputError` if it does not fit the settings."""
+    asked = training_args.resume_from_checkpoint
+    found = checkpoint_to_resume(asked, output_dir, model_type, training_args.fresh)
+    if found is not None:
+        check_continues(found, read_run_state(found)["settings"], settings)
+    elif training_args.cooldown_steps:
+        raise InputError("`cooldown_steps` needs a checkpoint to cool down from: name it in resume_from_checkpoint.")
+    return found
 
 
 def load_config(args: PretrainArguments, config_class: Any) -> Any:
@@ -149,7 +180,10 @@ def load_model(args: PretrainArguments, model_class: Any) -> Any:
 
 
 def choose_tokenizer(
-    args: PretrainArguments, training_args: PretrainTrainingArguments, texts: Texts, resumed: Path | None
+    args: PretrainArguments,
+    training_args: PretrainTrainingArguments,
+    sources: dict[str, Texts],
+    resumed: Path | None,
 ) -> Any:
     """The tokenizer that was named, that of the checkpoint to go on from, or one trained on the training text."""
     name = args.tokenizer or resumed or args.model_name_or_path
@@ -161,7 +195,7 @@ def choose_tokenizer(
     trained = [None]
     if training_args.process_index == 0:
         trained[0] = train_tokenizer(
-            (text for batch in texts.train.iter(1000) for text in batch["text"]),
+            sample_texts(sources),
             args.family,
             args.tokenizer_algorithm,
             args.vocab_size,
@@ -206,14 +240,6 @@ def check_fit(args: PretrainArguments, objective: Objective, tokenizer: Any, con
             )
 
 
-def pack(args: PretrainArguments, objective: Objective, tokenizer: Any, texts: Texts) -> tuple[PackedDataset, ...]:
-    """The training and the held-out text as blocks of tokens."""
-    block, _ = objective.lengths(args)
-    form = {"special_tokens": objective.special_tokens, "append_eos": objective.append_eos}
-    train, held_out = (tokenize_documents(documents, tokenizer, **form) for documents in texts)
-    return PackedDataset(train, block), PackedDataset(held_out, block, args.max_held_out_blocks)
-
-
 def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[str, Any]:
     """Trains, evaluates, and returns what was measured.
 
@@ -223,6 +249,8 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
     earlier = TrainerState.load_from_json(str(resumed / TRAINER_STATE)).num_input_tokens_seen if resumed else 0
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if trainer.stopped and trainer.state.global_step < trainer.state.max_steps:
+        raise Stopped(trainer.state.global_step)
     seconds = time.perf_counter() - started - trainer.evaluation_seconds
     tokens = trainer.state.num_input_tokens_seen
     at_the_start = (entry for entry in trainer.state.log_history if "eval_loss" in entry and not entry["step"])

@@ -1,48 +1,142 @@
-"""`transformers.Trainer` with a held-out loss that is right, and saves that are whole or not there."""
+"""`transformers.Trainer` with a held-out loss that is right, saves that are whole or not there, and exact resuming."""
 
 import inspect
-import os
-import shutil
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
+from transformers.trainer_callback import ExportableState, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from ..configuration.errors import InputError
+from .checkpoints import TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
+from .data.loading import Place, StepBatches
 from .evaluation import HeldOutLoss, only_text
+from .guard import SpikeGuard
 from .objectives.batches import IGNORED
 from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
+from .schedules import Cooldown, schedule_arguments
+from .stopping import StopSignal
+
+logger = logging.getLogger(__name__)
 
 
 class PretrainTrainer(Trainer):
     """Beside what `Trainer` takes, `byte_lengths`: the bytes of text that each token id stands for.
 
+    - Rows of [`PackedDataset`], [`Mixture`] and [`StreamedDataset`] are read in their own order, step by step, whatever
+      the number of processes; a resumed run goes on with the next row and reads nothing twice. Other datasets are read
+      as `Trainer` does.
     - `evaluate` weighs tokens, not batches, counts those that stand for text, and reports loss, perplexity and bits per
-      byte. The last evaluation's sums stay in `held_out`, the time of all in `evaluation_seconds`. No logits are
-      computed where the model can do without them.
+      byte; of several datasets also their total. The last sums stay in `held_out`, the time of all evaluations in
+      `evaluation_seconds`. No logits are computed where the model can do without them.
+    - A step whose loss or gradient is no number, or whose loss is a spike, is left out and said; see [`SpikeGuard`].
+      Ten in a row end the run.
+    - SIGTERM saves a checkpoint and ends training; `stopped` then says so.
     - `args.muon` trains the matrices with Muon; see [`MuonAdamW`].
     - The saved config keeps the model's own `use_cache`, which `Trainer` sets to its own.
-    - A checkpoint whose save fails half-way is removed.
+    - A checkpoint appears whole, with what `settings` says of the run, or not at all.
     """
 
     optimizer: torch.optim.Optimizer | None
     control: Any
 
-    def __init__(self, *args: Any, byte_lengths: list[int], **kwargs: Any):
+    def __init__(self, *args: Any, byte_lengths: list[int], settings: dict[str, Any] | None = None, **kwargs: Any):
         model = kwargs.get("model") or args[0]
         self._use_cache = getattr(model.config, "use_cache", None)
+        asked, training_args = 0, kwargs["args"]
+        self._own_order = hasattr(kwargs.get("train_dataset"), "load_state_dict")
+        if self._own_order:
+            # `Trainer` refuses a stream without a last step before it has said how many processes there are.
+            asked, training_args.max_steps = training_args.max_steps, max(training_args.max_steps, 1)
         super().__init__(*args, **kwargs)
         self.byte_lengths = byte_lengths
+        self.settings = settings or {}
         self.held_out = HeldOutLoss(byte_lengths)
         self.evaluation_seconds = 0.0
-        self.add_callback(EpochCallback)
+        self.guard = SpikeGuard(getattr(self.args, "spike_threshold", None))
+        self.stopped = False
+        self._last_saved: str | None = None
+        self._stop = StopSignal()
+        self._start = Place(0, 0)
+        self._cooldown: Cooldown | None = None
+        self._step_loss = self._step_grad_norm = 0.0
+        if self._own_order:
+            self.args.ignore_data_skip = True  # nothing needs to be skipped: reading begins at the right row
+            if asked <= 0:
+                self.args.max_steps = self._steps_asked_for()
+        self.add_callback(_Steps(self))
+        if not self._own_order:
+            self.add_callback(EpochCallback)
+
+    def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer.train`; goes on exactly where `resume_from_checkpoint` was saved."""
+        if resume_from_checkpoint and self._own_order:
+            self._restore(Path(resume_from_checkpoint))
+        with self._stop:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _restore(self, checkpoint: Path) -> None:
+        """What `Trainer` does not restore: the place in the data, the guard's memory, a cooldown."""
+        state = read_run_state(checkpoint)
+        self.train_dataset.load_state_dict(state["data"])
+        self._start = Place(state["step"], state["data"]["rows"])
+        self.guard.load_state_dict(state["guard"])
+        if state["cooldown"]:
+            self._cooldown = Cooldown(**state["cooldown"])
+        elif steps := getattr(self.args, "cooldown_steps", None):
+            self._cooldown = Cooldown(state["step"], steps, state["learning_rate_factor"])
+        if self._cooldown:
+            self.args.max_steps = self._cooldown.start + self._cooldown.steps
+
+    def _steps_asked_for(self) -> int:
+        """As many steps as the budget of tokens or the number of passes over the data takes, the last one full."""
+        rows = self._batches().rows_per_step
+        tokens = getattr(self.args, "max_tokens", None)
+        if tokens:
+            return -(-int(tokens) // (rows * self.train_dataset.length))
+        try:
+            return max(1, -(-int(self.args.num_train_epochs * len(self.train_dataset)) // rows))
+        except TypeError:
+            raise InputError("the end of a stream is not known: say max_steps or max_tokens.") from None
+
+    def _batches(self) -> StepBatches:
+        process, processes = self._share()
+        accumulation = self.args.gradient_accumulation_steps
+        size = self._train_batch_size
+        return StepBatches(self._start, self.args.max_steps, size, accumulation, process, processes)
+
+    def _share(self) -> tuple[int, int]:
+        """Which share of the data this process reads, of how many; processes that split one model read the same."""
+        together = self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
+        return self.args.process_index // together, self.args.world_size // together
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The rows of this process from where the run is; see [`StepBatches`]."""
+        if not self._own_order:
+            return super().get_train_dataloader()
+        return self._loader(self.train_dataset, self._batches())
+
+    def _loader(self, dataset: Any, batches: Any) -> DataLoader:
+        # A stream is read in its order, which several workers would each have to do for all.
+        workers = 0 if getattr(dataset, "in_order", False) else self.args.dataloader_num_workers
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
+            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
+            generator=torch.Generator(),  # of its own, so that dropout is the same whether or not a run was resumed
+        )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`Trainer`'s own optimizer, or Muon with AdamW; raises `InputError` where Muon would see parts of matrices."""
@@ -58,22 +152,105 @@ class PretrainTrainer(Trainer):
             )
         return super().create_optimizer(model)
 
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """`Trainer`'s own schedule, or the end of one; see [`Cooldown`]."""
+        if self._cooldown and self.lr_scheduler is None:
+            self.lr_scheduler = self._cooldown.schedule(optimizer or self.optimizer)  # type: ignore[arg-type]
+        kind, given = str(getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)), self.args
+        self.args.lr_scheduler_kwargs = schedule_arguments(
+            kind, given.lr_scheduler_kwargs, getattr(given, "decay_steps", 0.2), num_training_steps
+        )
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in `Trainer`; adds up the loss of the step, which the guard judges."""
+        loss = super().training_step(*args, **kwargs)
+        self._step_loss = self._step_loss + loss
+        return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        self._step_grad_norm = super()._get_grad_norm(model, grad_norm)
+        return self._step_grad_norm
+
+    def judge_step(self) -> None:
+        """Before each step of the optimizer: takes the gradients away if the guard finds the step bad.
+
+        Raises:
+            InputError: this was the tenth bad step in a row.
+        """
+        loss, grad_norm = self._agreed(self._step_loss, self._step_grad_norm)
+        self._step_loss = 0.0
+        if self.accelerator.scaler is not None:
+            return  # float16 tries scales out, and leaves out by itself what overflows
+        reason = self.guard.verdict(loss, grad_norm)
+        if reason is None:
+            return
+        assert self.optimizer is not None
+        self.optimizer.zero_grad(set_to_none=True)  # parameters without gradients are left as they are
+        logger.warning("step %d is left out: %s.", self.state.global_step + 1, reason)
+        if self.guard.gives_up:
+            good = self.state.best_model_checkpoint or self._last_saved or "none was saved"
+            raise InputError(
+                f"ten steps in a row were left out, the last, {self.state.global_step + 1}, because {reason}. The last "
+                f"good checkpoint: {good}; lower the learning rate, or look at the data."
+            )
+
+    def _agreed(self, loss: Any, grad_norm: Any) -> tuple[float, float]:
+        """The loss of the step over all processes and its gradient's norm; notes whether any was asked to stop."""
+        grad_norm = grad_norm.full_tensor() if hasattr(grad_norm, "full_tensor") else grad_norm
+        values = torch.tensor([float(loss), float(grad_norm or 0.0), float(self._stop.asked)], device=self.args.device)
+        if self.args.world_size > 1:
+            values = self.accelerator.reduce(values, "mean")
+        loss, grad_norm, asked = values.tolist()
+        self.stopped = asked > 0
+        return loss, grad_norm
+
+    def count_step(self) -> None:
+        """After each step: how far through the data the run is, and whether it has been asked to stop."""
+        if self._own_order:
+            try:
+                self.state.epoch = self._batches().place(self.state.global_step).row / len(self.train_dataset)
+            except TypeError:
+                self.state.epoch = float(self.train_dataset.epoch)
+        if self.stopped:
+            self.control.should_save = self.control.should_training_stop = True
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds to what `Trainer` logs of a step how many have been left out."""
+        if "loss" in logs and self.guard.skipped:
+            logs["skipped_steps"] = self.guard.skipped
+        super().log(logs, start_time)
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """The share of this process, without the repeated examples that make shares equal in `accelerate`'s loaders."""
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        share = range(self.args.process_index, len(dataset), self.args.world_size)
+        dataset = self.eval_dataset[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset
+        dataset = self.eval_dataset if dataset is None else dataset
+        process, processes = self._share()
+        share = range(process, len(dataset), processes)
         size = self.args.per_device_eval_batch_size
         batches = [list(share[start : start + size]) for start in range(0, len(share), size)]
-        largest_share = -(-len(dataset) // self.args.world_size)
+        largest_share = -(-len(dataset) // processes)
         # A sharded model needs every process in every forward: a process with one batch less repeats one, uncounted.
         batches += [[0]] * (-(-largest_share // size) - len(batches))
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
-        )
+        return self._loader(dataset, batches)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """As `Trainer.evaluate`; of several datasets also reports all of them taken together, under the plain names."""
+        datasets = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(datasets, dict):
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        total = HeldOutLoss(self.byte_lengths, self.args.device)
+        metrics: dict[str, float] = {}
+        for name, dataset in datasets.items():
+            metrics |= super().evaluate(dataset, ignore_keys, f"{metric_key_prefix}_{name}")
+            total.nats += self.held_out.nats
+            total.counts += self.held_out.counts
+        self.held_out = total
+        together = {f"{metric_key_prefix}_{name}": value for name, value in total.metrics().items()}
+        self.log(together)
+        return metrics | together
 
     @torch.no_grad()
     def evaluation_loop(
@@ -93,7 +270,8 @@ class PretrainTrainer(Trainer):
         )
         shifted = LOSS_MAPPING.get(bare.loss_type) is ForCausalLMLoss and not bare.config.is_encoder_decoder
         dataset: Any = dataloader.dataset
-        own = len(range(self.args.process_index, len(dataset), self.args.world_size))
+        process, processes = self._share()
+        own = len(range(process, len(dataset), processes))
         held_out = HeldOutLoss(self.byte_lengths, self.args.device)
         byte_lengths = torch.tensor(self.byte_lengths, device=self.args.device)
         self.callback_handler.eval_dataloader = dataloader
@@ -130,11 +308,66 @@ class PretrainTrainer(Trainer):
         finally:
             config.use_cache = in_training
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        tied = set(model.all_tied_weights_keys)  # stored once, under the other name
+        load_result.missing_keys[:] = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result)
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        folder = os.path.join(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-        try:
-            super()._save_checkpoint(model, trial)
-        except BaseException:
-            if self.args.should_save:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
+        """What `Trainer` saves, and where the run is in its data; written aside, then moved into place."""
+        run = Path(self._get_output_dir(trial))
+        folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        main, wait = self.args.should_save, self.accelerator.wait_for_everyone
+        self.store_flos()
+        with appearing(folder, main, wait) as aside:
+            self.save_model(str(aside), _internal_call=True)
+            if not self.args.save_only_model:
+                self._save_optimizer_and_scheduler(str(aside))
+                self._save_scaler(str(aside))
+                self._save_rng_state(str(aside))
+            wait()
+            if main:
+                self._save_state(run, aside)
+        self._last_saved = str(folder)
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(folder))
+        if main:
+            keep_latest(run, self.args.save_total_limit, self.state.best_model_checkpoint)
+
+    def _save_state(self, run: Path, aside: Path) -> None:
+        step, best = self.state.global_step, self.state.best_global_step
+        if best and (best == step or (run / f"{PREFIX_CHECKPOINT_DIR}-{best}").is_dir()):
+            self.state.best_model_checkpoint = str(run / f"{PREFIX_CHECKPOINT_DIR}-{best}")
+        for part in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(part, ExportableState):
+                self.state.stateful_callbacks[type(part).__name__] = part.state()
+        self.state.save_to_json(str(aside / TRAINER_STATE))
+        if self._own_order:
+            write_run_state(
+                aside,
+                {
+                    "step": step,
+                    "data": self.train_dataset.state_dict(self._batches().place(step).row),
+                    "guard": self.guard.state_dict(),
+                    "cooldown": self._cooldown and vars(self._cooldown),
+                    "learning_rate_factor": self.lr_scheduler.get_last_lr()[0] / (self.lr_scheduler.base_lrs[0] or 1.0),
+                    "settings": self.settings,
+                },
+            )
+
+
+class _Steps(TrainerCallback):
+    """Calls the trainer where `Trainer` itself only calls callbacks."""
+
+    def __init__(self, trainer: PretrainTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # how often to log and save is as asked, not as in the checkpoint
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.judge_step()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.count_step()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from ..configuration.errors import InputError
+from .stopping import STOPPED, Stopped
 
 # Optional libraries that a verb imports when it needs them, and the extra of `pip install trivium[...]` that has them.
 EXTRAS = {"accelerate": "train", "datasets": "train", "gguf": "gguf", "peft": "peft", "tensorboard": "train"}
@@ -28,11 +29,15 @@ def run(main: Callable[[list[str]], int | None], argv: list[str] | None = None) 
         argv: the arguments; `None` = those of the process.
 
     Returns:
-        The exit code: that of `main`, 2 for bad input, a missing optional library or a full disk, 130 for Ctrl-C.
+        The exit code: that of `main`, 2 for bad input, a missing optional library or a full disk, 130 for Ctrl-C, 143
+        for SIGTERM after a checkpoint was saved.
         Every other exception is a bug and keeps its traceback.
     """
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
+    except Stopped as stopped:
+        print(f"trivium: {stopped}", file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         print("trivium: interrupted", file=sys.stderr)
         return INTERRUPTED

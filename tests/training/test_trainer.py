@@ -9,9 +9,10 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 import trivium
+from trivium.configuration import InputError
 from trivium.training.arguments import PretrainTrainingArguments
 from trivium.training.data.packing import PackedDataset
 from trivium.training.objectives.causal_lm import CausalLMCollator
@@ -133,9 +134,87 @@ def test_each_epoch_draws_new_masks_and_repeats_them_after_resuming(tmp_path, to
     assert epochs[0].keys() == epochs[1].keys() == set(range(len(blocks())))
     assert sum(epochs[0][index] != epochs[1][index] for index in epochs[0]) >= len(blocks()) - 1
     again, second = run(tmp_path, resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    assert again.items() <= whole.items() and len(again) >= len(blocks())
+    assert again.items() <= whole.items() and len(again) == 2 * len(blocks()) - 3 * 2  # nothing is read twice
     for left, right in zip(first.model.parameters(), second.model.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=0)
+
+
+class SometimesBad(PretrainTrainer):
+    """Whose loss is no number in the steps `bad`."""
+
+    bad: tuple[int, ...] = ()
+
+    def compute_loss(self, *args, **kwargs):
+        loss = super().compute_loss(*args, **kwargs)
+        return loss * float("nan") if self.state.global_step + 1 in self.bad else loss
+
+
+def with_bad_steps(folder, bad, **arguments):
+    made = trainer_for(decoder(), folder, **arguments)
+    made.__class__, made.bad = SometimesBad, bad
+    return made
+
+
+@pytest.mark.parametrize("muon", [False, True])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_step_whose_loss_is_no_number_changes_nothing_and_is_counted(tmp_path, caplog, muon, accumulation):
+    arguments = dict(muon=muon, gradient_accumulation_steps=accumulation, save_steps=1, save_total_limit=9)
+    trainer = with_bad_steps(tmp_path, (2, 3), max_steps=4, logging_steps=1, **arguments)
+    trainer.train()
+    kept = [torch.load(tmp_path / f"checkpoint-{step}" / "optimizer.pt", weights_only=True)["state"] for step in (1, 3)]
+    torch.testing.assert_close(*kept, rtol=0, atol=0)
+    weights = [AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{step}") for step in (1, 3, 4)]
+    for one, same, other in zip(*(model.parameters() for model in weights), strict=True):
+        torch.testing.assert_close(one, same, rtol=0, atol=0)
+        assert torch.isfinite(other).all()
+    assert "step 2 is left out: its loss is nan" in caplog.text and trainer.guard.skipped == 2
+    assert trainer.state.log_history[-2]["skipped_steps"] == 2
+    assert all(math.isfinite(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
+
+
+def test_ten_bad_steps_in_a_row_stop_the_run_and_name_the_last_good_checkpoint(tmp_path):
+    trainer = with_bad_steps(tmp_path, range(4, 100), max_steps=50, save_steps=3, save_total_limit=1)
+    with pytest.raises(
+        InputError, match="ten steps in a row were left out, the last, 13, because its loss is nan"
+    ) as error:
+        trainer.train()
+    assert f"good checkpoint: {tmp_path / 'checkpoint-12'}" in str(error.value)
+
+
+def test_a_spike_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("trivium.training.guard.NEEDED", 3)
+    trainer = with_bad_steps(tmp_path, (), max_steps=8, save_strategy="no")
+    real = PretrainTrainer.compute_loss
+    monkeypatch.setattr(
+        SometimesBad,
+        "compute_loss",
+        lambda self, *a, **k: real(self, *a, **k) * (9 if self.state.global_step == 6 else 1),
+    )
+    trainer.train()
+    assert trainer.guard.skipped == 1
+
+
+def test_several_held_out_sets_are_reported_each_and_together(tmp_path):
+    trainer = trainer_for(decoder(), tmp_path)
+    one, other = blocks(3), blocks(5, 12)
+    parts = {"one": one, "other": other}
+    metrics = trainer.evaluate(parts)
+    alone = [trainer.evaluate(part) for part in parts.values()]
+    for name, own in zip(parts, alone, strict=True):
+        assert metrics[f"eval_{name}_loss"] == own["eval_loss"]
+    tokens = [own["eval_predicted_tokens"] for own in alone]
+    expected = sum(own["eval_loss"] * count for own, count in zip(alone, tokens, strict=True)) / sum(tokens)
+    assert metrics["eval_loss"] == pytest.approx(expected, rel=1e-12) and metrics["eval_predicted_tokens"] == sum(
+        tokens
+    )
+
+
+def test_how_often_to_log_and_save_is_as_asked_after_resuming(tmp_path):
+    trainer_for(decoder(), tmp_path, max_steps=2, save_steps=2, logging_steps=2).train()
+    again = trainer_for(decoder(), tmp_path, max_steps=6, save_steps=1, logging_steps=1, save_total_limit=9)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert (tmp_path / "checkpoint-3").is_dir()
+    assert [entry["step"] for entry in again.state.log_history if "loss" in entry] == [2, 3, 4, 5, 6]
 
 
 def test_muon_is_one_flag_and_survives_a_checkpoint(tmp_path):

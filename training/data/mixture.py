@@ -22,16 +22,18 @@ class Mixture(Dataset):
 
     Args:
         sources: by name, datasets such as [`PackedDataset`], with rows of one length.
-        weights: by name, in any unit; `None` = the number of rows, so that all sources end together.
+        weights: by name, in any unit; without any = the number of rows, so that all sources end together.
         seed: of the order.
 
     Raises:
-        InputError: weights that are missing, not positive, or of sources that are not there.
+        InputError: weights that are missing, not positive, or of sources that are not there; no weights for streams.
     """
 
     def __init__(self, sources: Mapping[str, Any], weights: Mapping[str, float] | None = None, seed: int | None = 0):
         self.sources = dict(sources)
         self.seed = seed or 0
+        if not weights and self.in_order:
+            raise InputError("the length of a stream is not known: give every source of the mixture a weight.")
         weights = weights or {name: len(source) for name, source in self.sources.items()}
         if set(weights) != set(self.sources) or min(weights.values()) <= 0:
             raise InputError(
@@ -83,6 +85,11 @@ class Mixture(Dataset):
     def num_tokens(self) -> int:
         """Tokens of all sources."""
         return sum(source.num_tokens for source in self.sources.values())
+
+    @property
+    def in_order(self) -> bool:
+        """Whether rows can only be read one after the other."""
+        return any(getattr(source, "in_order", False) for source in self.sources.values())
 
     @property
     def length(self) -> int:

@@ -58,6 +58,8 @@ class StreamedDataset(Dataset):
         InputError: the packing is unknown; when read, if the stream holds no tokens.
     """
 
+    in_order = True  # rows can only be read one after the other
+
     def __init__(
         self,
         texts: datasets.IterableDataset,

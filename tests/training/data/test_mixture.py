@@ -85,3 +85,10 @@ def test_state_brings_every_source_to_its_place():
 def test_weights_must_be_there_and_positive(weights):
     with pytest.raises(InputError, match="needs a weight above 0 for each of a, b"):
         Mixture({"a": Numbers(1), "b": Numbers(1)}, weights)
+
+
+def test_streams_need_weights():
+    streamed = Numbers(1)
+    streamed.in_order = True
+    with pytest.raises(InputError, match="give every source of the mixture a weight"):
+        Mixture({"a": Numbers(1), "b": streamed})

@@ -1,0 +1,287 @@
+"""The same command again, as its user runs it: after an interruption, after the end, and with something changed."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import trivium
+from trivium.configuration import InputError
+from trivium.training import pretrain as verb
+from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments, parse
+from trivium.training.checkpoints import checkpoints_in, read_run_state, what_is_broken
+from trivium.training.continuing import DURATION, FIXED, OTHER, changes, settings_of
+from trivium.training.stopping import STOPPED
+from trivium.training.verbs import run
+
+RECIPE = dict(
+    max_steps=6,
+    save_steps=2,
+    per_device_train_batch_size=2,
+    max_length=32,
+    max_held_out_blocks=2,
+    disable_tqdm=True,
+    eval_on_start=False,
+    save_total_limit=10,
+    model=dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, hidden_dropout=0.1),
+)
+
+
+@pytest.fixture
+def argv(data_file, tokenizer_folders, tmp_path):
+    def arguments(*more, family="decoder", out="out", **changed):
+        fields = {"family": family, "data": str(data_file), "tokenizer": str(tokenizer_folders[family])}
+        recipe = tmp_path / f"recipe-{len(list(tmp_path.iterdir()))}.yaml"
+        recipe.write_text(yaml.safe_dump(RECIPE | fields | {"output_dir": str(tmp_path / out)} | changed))
+        return [str(recipe), *more]
+
+    return arguments
+
+
+def weights(folder):
+    return trivium.TriviumDecoderForCausalLM.from_pretrained(folder).state_dict()
+
+
+def same_weights(one, other):
+    one, other = weights(one), weights(other)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+
+
+def stop_at(monkeypatch, step, number=signal.SIGTERM):
+    """Sends this process a signal in the middle of a step, once."""
+    real = verb.PretrainTrainer.training_step
+
+    def training_step(self, *args, **kwargs):
+        if self.state.global_step == step - 1:
+            os.kill(os.getpid(), number)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(verb.PretrainTrainer, "training_step", training_step)
+
+
+def test_sigterm_saves_and_exits_and_the_same_command_ends_where_it_would_have(argv, tmp_path, monkeypatch, capsys):
+    assert run(verb.main, argv(out="whole")) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        assert run(verb.main, argv()) == STOPPED == 143
+    assert "stopped after step 3 as SIGTERM asked; the same command goes on" in capsys.readouterr().err
+    assert [path.name for path in checkpoints_in(tmp_path / "out")] == ["checkpoint-2", "checkpoint-3"]
+    assert not (tmp_path / "out" / "trivium_run.json").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert run(verb.main, argv()) == 0
+    same_weights(tmp_path / "whole", tmp_path / "out")
+    logs = []
+    for name in ("whole", "out"):
+        state = json.loads((tmp_path / name / "checkpoint-6" / "trainer_state.json").read_text())
+        logs.append([entry["step"] for entry in state["log_history"]])
+    assert logs[0] == logs[1]
+
+
+def test_a_finished_run_says_so_and_does_nothing(argv, tmp_path, capsys):
+    verb.main(argv())
+    first = capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert verb.main(argv()) == 0
+    again = capsys.readouterr().out
+    assert f"The run in '{tmp_path / 'out'}' is finished; --fresh true trains anew" in again
+    assert first.splitlines()[-3:] == again.splitlines()[-3:]  # the same summary
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_a_finished_run_can_be_prolonged_and_begun_afresh(argv, tmp_path, capsys):
+    verb.main(argv(out="whole", max_steps=8, lr_scheduler_type="constant"))
+    verb.main(argv(lr_scheduler_type="constant"))
+    verb.main(argv(max_steps=8, lr_scheduler_type="constant"))
+    same_weights(tmp_path / "whole", tmp_path / "out")
+    verb.main(argv("--fresh", "true", save_strategy="no", max_steps=2))
+    assert checkpoints_in(tmp_path / "out") == []
+    assert json.loads((tmp_path / "out" / "trivium_run.json").read_text())["metrics"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (dict(max_length=16), "max_length 32 -> 16"),
+        (dict(seed=7), "seed 42 -> 7"),
+        (dict(model=dict(hidden_size=64)), "model {"),
+        (dict(muon=True), "muon false -> true"),
+        (dict(packing="wrapped"), 'packing "best-fit" -> "wrapped"'),
+    ],
+    ids=str,
+)
+def test_a_change_that_does_not_fit_the_checkpoint_is_refused(argv, tmp_path, monkeypatch, capsys, changed, words):
+    stop_at(monkeypatch, 3)
+    run(verb.main, argv())
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert run(verb.main, argv(**changed)) == 2
+    said = capsys.readouterr().err
+    assert f"the recipe has changed since '{tmp_path / 'out' / 'checkpoint-3'}' was written: {words}" in said
+    assert "or start over with --fresh true" in said
+
+
+def test_a_change_that_fits_is_said(argv, monkeypatch, capsys, caplog):
+    stop_at(monkeypatch, 3)
+    run(verb.main, argv())
+    monkeypatch.undo()
+    assert run(verb.main, argv(learning_rate=1e-4, max_steps=7)) == 0
+    assert "learning_rate 0.001 -> 0.0001" in caplog.text and "max_steps 6 -> 7" in caplog.text
+
+
+def test_a_change_after_the_end_is_refused_until_said(argv, capsys):
+    verb.main(argv())
+    assert run(verb.main, argv(learning_rate=1e-4)) == 2
+    said = capsys.readouterr().err
+    assert "holds a finished run, and since then has changed: learning_rate 0.001 -> 0.0001" in said
+
+
+def test_data_that_changed_since_is_refused(argv, data_file, tmp_path, monkeypatch, capsys):
+    own = tmp_path / "own.jsonl"
+    own.write_bytes(data_file.read_bytes())
+    stop_at(monkeypatch, 3)
+    run(verb.main, argv(data=str(own)))
+    monkeypatch.undo()
+    with open(own, "a") as file:
+        file.write(json.dumps({"text": "One more document, which was not there before."}) + "\n")
+    assert run(verb.main, argv(data=str(own))) == 2
+    assert "the data is not what the checkpoint was trained on" in capsys.readouterr().err
+
+
+def test_a_truncated_checkpoint_is_said_and_the_one_before_taken(argv, tmp_path, monkeypatch, caplog):
+    verb.main(argv(out="whole"))
+    stop_at(monkeypatch, 5)
+    run(verb.main, argv())
+    monkeypatch.undo()
+    broken = tmp_path / "out" / "checkpoint-5" / "optimizer.pt"
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert run(verb.main, argv()) == 0
+    assert "checkpoint-5' is broken: optimizer.pt has 100 bytes" in caplog.text
+    same_weights(tmp_path / "whole", tmp_path / "out")
+
+
+def test_cooling_down_from_a_checkpoint_of_another_run(argv, tmp_path, capsys):
+    verb.main(argv(lr_scheduler_type="constant", learning_rate=0.002))
+    cool = ["--resume_from_checkpoint", str(tmp_path / "out" / "checkpoint-4"), "--cooldown_steps", "4"]
+    fields = dict(lr_scheduler_type="constant", learning_rate=0.002, logging_steps=1, max_steps=100, out="cooled")
+    assert verb.main(argv(*cool, **fields)) == 0
+    state = json.loads((tmp_path / "cooled" / "checkpoint-8" / "trainer_state.json").read_text())
+    rates = {entry["step"]: entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry}
+    expected = {step: 0.002 * (1 - ((step - 5) / 4) ** 0.5) for step in (5, 6, 7, 8)}
+    assert {step: rates[step] for step in expected} == pytest.approx(expected)
+    assert state["global_step"] == 8 and read_run_state(tmp_path / "cooled" / "checkpoint-8")["cooldown"]["start"] == 4
+    assert run(verb.main, argv("--cooldown_steps", "4", out="new")) == 2
+    assert "`cooldown_steps` needs a checkpoint to cool down from" in capsys.readouterr().err
+
+
+def test_a_budget_of_tokens_and_passes_become_steps(argv, tmp_path):
+    for changed, steps in ((dict(max_tokens=321.0), 6), (dict(max_tokens=320.0), 5), (dict(num_train_epochs=0.01), 8)):
+        verb.main(argv("--fresh", "true", max_steps=-1, save_strategy="no", **changed))
+        metrics = json.loads((tmp_path / "out" / "trivium_run.json").read_text())["metrics"]
+        assert metrics["steps"] == steps  # of 2 x 32 tokens
+
+
+def test_every_setting_is_told_apart_by_name():
+    kinds = (PretrainArguments, PretrainTrainingArguments)
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    assert (FIXED | DURATION | OTHER) - {"target_column"} <= fields
+    args, training_args = parse(["decoder-tiny"], kinds)
+    settings = settings_of(args, training_args)
+    assert json.loads(json.dumps(settings)) == settings and changes(settings, settings) == {}
+    assert changes(settings, settings | {"muon": False}) == {"muon": "muon true -> false"}
+
+
+def test_streams_need_an_end(argv, capsys):
+    assert run(verb.main, argv("--streaming", "true", max_steps=-1)) == 2
+    assert "the end of a stream is not known: say max_steps or max_tokens" in capsys.readouterr().err
+
+
+CASES = [(family, "memory-mapped", (2,)) for family in ("encoder", "encoder-decoder")]
+CASES += [("decoder", "memory-mapped", (1, 2, 3, 4)), ("decoder", "streamed", (3,)), ("decoder", "mixture", (3,))]
+
+
+@pytest.mark.parametrize(("family", "source", "steps"), CASES)
+def test_stopped_at_any_step_and_resumed_is_bit_for_bit_uninterrupted(
+    argv, data_file, tmp_path, monkeypatch, family, source, steps
+):
+    changed = dict(max_steps=5, gradient_accumulation_steps=2, lr_scheduler_type="linear", muon=True)
+    if source == "streamed":
+        changed["streaming"] = True
+    if source == "mixture":
+        halves = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+        lines = data_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        for half, part in zip(halves, (lines[::2], lines[1::2]), strict=True):
+            half.write_text("".join(part), encoding="utf-8")
+        sources = {
+            half.stem: {"data": str(half), "weight": weight} for half, weight in zip(halves, (3, 1), strict=True)
+        }
+        changed |= dict(mixture=sources, data=None)
+    verb.main(argv(family=family, out="whole", **changed))
+    for step in steps:
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            assert run(verb.main, argv(family=family, out=f"stopped-{step}", **changed)) == STOPPED
+        assert verb.main(argv(family=family, out=f"stopped-{step}", **changed)) == 0
+        final = [tmp_path / name / "checkpoint-5" for name in ("whole", f"stopped-{step}")]
+        one, other = (torch.load(folder / "optimizer.pt", weights_only=True) for folder in final)
+        torch.testing.assert_close(one["state"], other["state"], rtol=0, atol=0)
+        one, other = (load_file(folder / "model.safetensors") for folder in final)
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+        one, other = (read_run_state(folder) for folder in final)
+        assert {**one, "files": 0} == {**other, "files": 0}
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_a_run_always_goes_on_and_loses_only_steps_since_its_last_checkpoint(
+    argv, tmp_path
+):
+    whole, out = argv(out="whole", max_steps=40), argv(max_steps=40)
+    command = [sys.executable, "-m", "trivium.training.pretrain"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *whole], env=environment, check=True, capture_output=True)
+    chance, reached, killed, inside_a_save = random.Random(0), 0, 0, 0
+    while killed < 10:
+        process = subprocess.Popen(
+            [*command, *out], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        folder = tmp_path / "out"
+        deadline, moment = time.monotonic() + 120, chance.choice(["save", "step"])
+        while process.poll() is None and time.monotonic() < deadline:
+            saving = any(folder.glob(".saving-*"))
+            started = bool(checkpoints_in(folder)) or killed == 0
+            if (moment == "save" and saving) or (moment == "step" and started and chance.random() < 0.0005):
+                break
+            time.sleep(0.0002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed += 1
+        inside_a_save += any(folder.glob(".saving-*"))
+        whole_ones = [path for path in checkpoints_in(folder) if what_is_broken(path) is None]
+        assert whole_ones == checkpoints_in(folder)  # what goes by the name of a checkpoint is one
+        latest = int(whole_ones[-1].name.rpartition("-")[2]) if whole_ones else 0
+        assert latest >= reached
+        reached = latest
+    assert inside_a_save > 0
+    subprocess.run([*command, *out], env=environment, check=True, capture_output=True)
+    same_weights(tmp_path / "whole", tmp_path / "out")
+
+
+def test_arguments_of_a_mixture_are_checked():
+    for mixture, words in (
+        ({"a": {"weight": 1}}, "source 'a' of the mixture has no `data`"),
+        ({"a": {"data": "x", "wieght": 1}}, "did you mean 'weight'"),
+        ([1], "`mixture` must map names"),
+    ):
+        with pytest.raises(InputError, match=words):
+            PretrainArguments(family="decoder", mixture=mixture).sources  # noqa: B018
+    with pytest.raises(InputError, match="give `data`, or `mixture`"):
+        PretrainArguments(family="decoder")

@@ -1,0 +1,86 @@
+"""The same command again: an interrupted run goes on, a finished one says so, a recipe that changed is told apart."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..configuration.errors import InputError
+from .arguments import PretrainArguments, PretrainTrainingArguments
+from .checkpoints import RUN_FILE
+
+# Without these being as they were a checkpoint does not fit: its weights, its optimizer, or its place in the data.
+FIXED = frozenset(
+    "family objective max_length packing tokenizer tokenizer_algorithm vocab_size model architecture "
+    "data streaming mixture text_column target_column data_config data_split held_out_fraction "
+    "seed data_seed muon optim".split()
+)
+# How long to train; a run may be prolonged.
+DURATION = frozenset("max_steps max_tokens num_train_epochs cooldown_steps".split())
+OTHER = frozenset(
+    "learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps decay_steps weight_decay adam_beta1 adam_beta2 "
+    "adam_epsilon max_grad_norm label_smoothing_factor spike_threshold bf16 fp16".split()
+)
+# What else `trivium pretrain` takes does not change what is learnt.
+IRRELEVANT = frozenset(["max_held_out_blocks", "skip_bad"])
+
+logger = logging.getLogger(__name__)
+
+
+def settings_of(args: PretrainArguments, training_args: PretrainTrainingArguments) -> dict[str, Any]:
+    """What decides what a run learns, by name, as JSON keeps it."""
+    training = training_args.to_dict()
+    settings = {name: value for name, value in vars(args).items() if name not in IRRELEVANT}
+    settings |= {name: training[name] for name in sorted((FIXED | DURATION | OTHER) & set(training))}
+    settings["rows_per_step"] = (
+        training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    )
+    return json.loads(json.dumps(settings, default=str))
+
+
+def changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What differs, in words, by the setting's name."""
+    return {
+        name: f"{name} {json.dumps(then[name])} -> {json.dumps(now[name])}"
+        for name in now
+        if name in then and then[name] != now[name]
+    }
+
+
+def check_continues(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Says what has changed since a checkpoint was written; raises `InputError` if it does not fit any more."""
+    changed = changes(then, now)
+    if broken := [words for name, words in changed.items() if name in FIXED]:
+        raise InputError(
+            f"the recipe has changed since '{checkpoint}' was written: {'; '.join(broken)}. Change it back, choose "
+            "another output_dir, or start over with --fresh true."
+        )
+    if changed:
+        logger.warning("Changed since '%s' was written: %s.", checkpoint, "; ".join(changed.values()))
+
+
+def finished_run(folder: Path, now: dict[str, Any], resumable: bool) -> dict[str, Any] | None:
+    """The record of the finished run in `folder` if these settings ask for nothing more, else `None`.
+
+    Raises:
+        InputError: a run with other settings is finished there.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        then = record["settings"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"'{path}' is broken, or of another version: choose another output_dir, or --fresh true."
+        ) from None
+    changed = changes(then, now)
+    if not changed:
+        return record
+    if resumable and set(changed) <= DURATION:
+        return None
+    raise InputError(
+        f"'{folder}' holds a finished run, and since then has changed: {'; '.join(changed.values())}. Choose another "
+        "output_dir to keep both, or --fresh true to train anew."
+    )

@@ -1,0 +1,69 @@
+"""From the arguments of a run to the rows that it trains on and those that it is measured on."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any
+
+import datasets
+
+from .arguments import PretrainArguments
+from .data.mixture import Mixture
+from .data.packing import PackedDataset
+from .data.sources import Texts, read_texts
+from .data.streaming import StreamedDataset
+from .data.tokenizing import document_tokenizer, tokenize_documents
+from .objectives.choice import Objective
+
+TOKENIZER_DOCUMENTS = 1_000_000  # of each source at most, to train a tokenizer on
+
+
+def read_sources(args: PretrainArguments) -> dict[str, Texts]:
+    """The texts of every source, by name; see [`load_texts`](data/sources.py) for what is refused."""
+    return {name: read_texts(source) for name, (source, _) in args.sources.items()}
+
+
+def sample_texts(sources: dict[str, Texts]) -> Iterator[str]:
+    """Yields texts to train a tokenizer on, from all sources."""
+    documents: Iterable[Any] = chain.from_iterable(
+        islice(texts.train.iter(1000), TOKENIZER_DOCUMENTS // 1000) for texts in sources.values()
+    )
+    return (text for batch in documents for text in batch["text"])
+
+
+def make_rows(
+    args: PretrainArguments, objective: Objective, tokenizer: Any, sources: dict[str, Texts], seed: int
+) -> tuple[Any, Any]:
+    """The rows to train on, for ever, and the rows to measure on: of several sources a dictionary by name."""
+    block, _ = objective.lengths(args)
+    form = {"special_tokens": objective.special_tokens, "append_eos": objective.append_eos}
+    train: dict[str, Any] = {}
+    held_out: dict[str, Any] = {}
+    for name, texts in sources.items():
+        if isinstance(texts.train, datasets.IterableDataset):
+            tokenize = document_tokenizer(tokenizer, **form)
+            train[name] = StreamedDataset(texts.train, tokenize, block, seed=seed, packing=args.packing)
+        else:
+            tokens = tokenize_documents(texts.train, tokenizer, **form)
+            train[name] = PackedDataset(tokens, block, seed=seed, packing=args.packing)
+        held_out[name] = PackedDataset(
+            tokenize_documents(texts.held_out, tokenizer, **form), block, args.max_held_out_blocks, drop_last=False
+        )
+    if len(train) == 1:
+        return *train.values(), *held_out.values()
+    weights = {name: weight for name, (_, weight) in args.sources.items() if weight is not None}
+    return Mixture(train, weights, seed), held_out
+
+
+def describe(rows: Any, name: str = "training text") -> str:
+    """What was packed, in a line per source."""
+    if isinstance(rows, Mixture):
+        lines = [describe(source, f"{name} ({rows.shares[name]:.0%})") for name, source in rows.sources.items()]
+        return "\n".join(lines)
+    if isinstance(rows, StreamedDataset):
+        return f"{name}: a stream, in rows of {rows.length} tokens."
+    dropped = 1 - min(rows.used_tokens, len(rows) * rows.length) / rows.num_tokens
+    return (
+        f"{name}: {len(rows.lengths):,} documents, {rows.num_tokens:,} tokens in {len(rows):,} rows of {rows.length}, "
+        f"none padded; {dropped:.2%} left out at the end of a pass, {rows.share_cut():.1%} of the documents cut that "
+        "would fit a row."
+    )
