@@ -150,8 +150,8 @@ class DenoisingCollator:
             hidden, masks = self._counts(noise, length)
             shares = self._shares(noise, np.array([len(text) for text in texts]), hidden, masks, generator)
             texts = [
-                self._apply(noise, text, *counts, generator) if len(text) else text
-                for text, *counts in zip(texts, *shares, strict=True)
+                self._apply(noise, text, of_text, masks_of_text, generator) if len(text) else text
+                for text, of_text, masks_of_text in zip(texts, *shares, strict=True)
             ]
             length += masks - hidden
         return [

@@ -125,8 +125,8 @@ class UL2Collator:
         most = 1 if denoiser.mean_span_length is None else None
         shares = share_spans(lengths, hidden, spans, generator, most)
         pairs = [
-            hide_spans(document, *counts, self.sentinels, self.eos, generator)
-            for document, *counts in zip(documents, *shares, strict=True)
+            hide_spans(document, hidden, spans, self.sentinels, self.eos, generator)
+            for document, hidden, spans in zip(documents, *shares, strict=True)
         ]
         mode = self.modes.get(denoiser.mode)
         sources = [source if mode is None else np.append(mode, source) for source, _ in pairs]
