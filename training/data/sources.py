@@ -1,37 +1,36 @@
 """Text to train on and text held out: from a Hub dataset, local files, or the corpus that Python carries."""
 
+import dataclasses
 import glob
 import inspect
+import json
 import os
 import sys
 import sysconfig
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeAlias
 
 import datasets
-import numpy as np
 
 from ...configuration.errors import InputError
 from ..arguments import DataArguments
 from . import corpus
+from .documents import load, not_empty, stream_rows, text_only
+from .files import load_files, stream_files
+from .held_out import Stream, Texts, beginning, split_held_out, split_stream
+from .lines import PAGE_CHARACTERS
+from .readers import COMPRESSIBLE, KINDS, suffix
+
+__all__ = ["EMBEDDED_CORPUS", "PAGE_CHARACTERS", "Texts", "load_texts", "read_texts", "split_held_out"]
 
 EMBEDDED_CORPUS = "python-docs"
-READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 HELD_OUT_SPLITS = ("validation", "valid", "dev")
-# A text file has no documents of its own: it is read in pages of about this many characters, cut at a blank line (or at
-# a line end, or anywhere, if none comes), so that a part of one long file can be held out.
-PAGE_CHARACTERS = 16_384
-
-
-class Texts(NamedTuple):
-    """Two datasets with one column, `text`, and one document a row."""
-
-    train: datasets.Dataset
-    held_out: datasets.Dataset
+# A memory-mapped dataset is streamed in at most so many shards; going on in the middle begins with one of them.
+SHARDS = 1024
+# Where documents come from: files, a folder that `Dataset.save_to_disk` left, or what `datasets` has opened.
+Origin: TypeAlias = list[str] | Path | datasets.Dataset | datasets.IterableDataset
 
 
 def load_texts(
@@ -41,32 +40,51 @@ def load_texts(
     data_config: str | None = None,
     data_split: str = "train",
     held_out_fraction: float = 0.02,
+    streaming: bool = False,
+    skip_bad: bool = False,
 ) -> Texts:
     """Loads documents and sets some of them apart, the same ones every time.
 
     Args:
-        data: `"python-docs"` (the embedded corpus), the name of a Hub dataset or a local folder of one, or paths and
-            globs of .txt, .jsonl, .json, .csv or .parquet files; compressed ones too, except .txt.
+        data: `"python-docs"` (the embedded corpus); the name of a Hub dataset, or a local folder of one or of
+            `Dataset.save_to_disk`; or paths and globs of .txt, .jsonl, .json, .csv, .parquet or .arrow files, of which
+            .jsonl, .json and .csv may be compressed.
         text_column: the column that holds the text.
         data_config, data_split: which configuration and split of a Hub dataset.
-        held_out_fraction: share of the documents to hold out, chosen by a hash of their text; where a Hub dataset has a
+        held_out_fraction: share of the documents to hold out, chosen by a hash of their text; where a dataset has a
             validation split, that is held out instead.
+        streaming: read the documents to train on as they are needed and keep no copy; what is held out are the first
+            of those that would be held out otherwise, a thousand at most.
+        skip_bad: leave out what cannot be read of local files, say so once for each and count it.
 
     Raises:
-        InputError: nothing there, nothing in it, no such column, a file of an unknown or broken kind.
+        InputError: nothing there, nothing in it, no such column, a file of an unknown kind, or, without `skip_bad`,
+            something that cannot be read, with the file and the line; a stream raises it where it comes to it.
     """
     sources = [data] if isinstance(data, str) else list(data)
     if not sources:
         raise InputError("`data` is empty: give a Hub dataset, files, or 'python-docs'.")
     if not 0 < held_out_fraction < 1:
         raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {held_out_fraction}.")
+    origins: list[Origin]
     if sources == [EMBEDDED_CORPUS]:
-        return split_held_out(_text_only(_load_corpus(), "text", EMBEDDED_CORPUS), held_out_fraction)
-    if len(sources) == 1 and not _looks_like_a_file(sources[0]):
-        parts = _load_repository(sources[0], data_config, data_split)
-        parts = [_text_only(part, text_column, sources[0]) for part in parts]
-        return Texts(*parts) if len(parts) == 2 else split_held_out(parts[0], held_out_fraction)
-    return split_held_out(_load_files(sources, text_column), held_out_fraction)
+        origins, text_column = [_load_corpus()], "text"
+    elif len(sources) == 1 and not _looks_like_a_file(sources[0]):
+        origins = _find_splits(sources[0], data_config, data_split, streaming)
+    else:
+        origins = [_find_files(sources)]
+    if not skip_bad:
+        for path in (path for origin in origins if isinstance(origin, list) for path in origin):
+            _check_file(path)
+    name = ", ".join(sources)
+    if streaming:
+        streams = [_stream(origin, text_column, name, skip_bad) for origin in origins]
+        if len(streams) == 1:
+            return split_stream(streams[0], held_out_fraction)
+        return Texts(streams[0].above(-1), beginning(streams[1]))
+    documents, skipped = zip(*(_map(origin, text_column, name, skip_bad) for origin in origins), strict=True)
+    texts = Texts(*documents) if len(documents) == 2 else split_held_out(documents[0], held_out_fraction)
+    return dataclasses.replace(texts, skipped=dict(sum(map(Counter, skipped), Counter())))
 
 
 def read_texts(args: DataArguments) -> Texts:
@@ -77,161 +95,111 @@ def read_texts(args: DataArguments) -> Texts:
         data_config=args.data_config,
         data_split=args.data_split,
         held_out_fraction=args.held_out_fraction,
+        streaming=args.streaming,
+        skip_bad=args.skip_bad,
     )
 
 
-def split_held_out(documents: datasets.Dataset, fraction: float) -> Texts:
-    """Sets about `fraction` of the documents apart, at least one, by a hash of their text: equal texts stay together.
-
-    A lone document is cut in two. Raises `InputError` if nothing would be left to train on.
-    """
-    if len(documents) == 1:
-        return _cut(documents[0]["text"], fraction)
-    hashes = np.array(
-        documents.map(_hash_texts, batched=True, remove_columns="text", desc="Choosing what to hold out")["hash"]
-    )
-    held_out = hashes <= max(fraction * 2**32, hashes.min())
-    if held_out.all():
-        raise InputError("all documents are alike, so none can be held out: give more data.")
-    return Texts(documents.select(np.flatnonzero(~held_out)), documents.select(np.flatnonzero(held_out)))
+def _map(origin: Origin, column: str, name: str, skip_bad: bool) -> tuple[datasets.Dataset, dict[str, int]]:
+    """The documents, memory-mapped, and how many places of which file were left out."""
+    if isinstance(origin, Path):
+        folder = origin
+        try:
+            origin = _saved_files(folder) if skip_bad else datasets.load_from_disk(str(folder))
+        except Exception:  # reading the files one by one will say which of them it is
+            origin = _saved_files(folder)
+    if isinstance(origin, list):
+        return load_files(origin, column, skip_bad=skip_bad)
+    return not_empty(text_only(origin, column, name), name), {}
 
 
-def _hash_texts(batch: dict[str, list[str]]) -> dict[str, list[int]]:
-    return {"hash": [zlib.crc32(text.encode("utf-8", "surrogatepass")) for text in batch["text"]]}
-
-
-def _cut(text: str, fraction: float) -> Texts:
-    wanted = int(len(text) * (1 - fraction))
-    cut = max(text.rfind("\n", 0, wanted), text.rfind(" ", 0, wanted)) + 1
-    parts = text[:cut], text[cut:]
-    if not all(part.strip() for part in parts):
-        raise InputError("the data is one short document, of which nothing can be held out: give more data.")
-    return Texts(*(datasets.Dataset.from_dict({"text": [part]}) for part in parts))
+def _stream(origin: Origin, column: str, name: str, skip_bad: bool) -> Stream:
+    if isinstance(origin, Path):
+        origin = _saved_files(origin)
+    if isinstance(origin, list):
+        return stream_files(origin, column, skip_bad=skip_bad)
+    if isinstance(origin, datasets.Dataset):
+        origin = origin.to_iterable_dataset(num_shards=min(len(origin), SHARDS))
+    return stream_rows(origin, column, name)
 
 
 def _looks_like_a_file(source: str) -> bool:
-    return Path(source).is_file() or _suffix(source) in READERS or any(sign in source for sign in "*?[")
+    return not Path(source).is_dir() and (
+        Path(source).is_file() or suffix(source) in KINDS or any(sign in source for sign in "*?[")
+    )
 
 
-def _suffix(path: str) -> str:
-    name = path.lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
-    return Path(name).suffix
-
-
-def _load_repository(name: str, config: str | None, split: str) -> list[datasets.Dataset]:
+def _find_splits(name: str, config: str | None, split: str, streaming: bool) -> list[Origin]:
     """The asked split of a Hub dataset (or of a local folder), and its validation split if it has one."""
     if name.count("/") > 1 and not Path(name).is_dir():
         raise InputError(f"'{name}' does not exist.")
-    splits = _load(name, lambda: datasets.get_dataset_split_names(name, config))
+    local = _local_splits(Path(name), config, split) if Path(name).is_dir() else None
+    splits = load(name, lambda: datasets.get_dataset_split_names(name, config)) if local is None else list(local)
     if split not in splits:
         raise InputError(f"'{name}' has no split '{split}': it has {', '.join(splits)}.")
     wanted = [split, *(other for other in HELD_OUT_SPLITS if other in splits and other != split)][:2]
-    return _load(name, lambda: datasets.load_dataset(name, config, split=wanted))
+    if local is not None:
+        return [local[name] for name in wanted]
+    rows = load(name, lambda: [datasets.load_dataset(name, config, split=one, streaming=streaming) for one in wanted])
+    return [part.reshard() for part in rows] if streaming else rows  # a row group of Parquet becomes a shard
 
 
-def _load_files(sources: Iterable[str], text_column: str) -> datasets.Dataset:
-    by_reader: dict[str, list[str]] = {}
+def _local_splits(folder: Path, config: str | None, split: str) -> dict[str, Origin] | None:
+    """The splits of a local folder that can be read file by file; `None` leaves it to `datasets`."""
+    if (folder / "dataset_dict.json").is_file():
+        return {name: folder / name for name in json.loads((folder / "dataset_dict.json").read_bytes())["splits"]}
+    if (folder / "state.json").is_file():
+        return {split: folder}
+    if (folder / "README.md").is_file():  # its header may say how to read the files
+        return None
+    builder = load(str(folder), lambda: datasets.load_dataset_builder(str(folder), config))
+    files = (builder.config.data_files or {}).items()
+    if not all(suffix(path) in KINDS for _, paths in files for path in paths):
+        return None
+    return {str(name): [*paths] for name, paths in files} or None
+
+
+def _saved_files(folder: Path) -> list[str]:
+    """The Arrow files of a folder that `Dataset.save_to_disk` left; raises `InputError` if it does not say which."""
+    try:
+        return [
+            str(folder / file["filename"]) for file in json.loads((folder / "state.json").read_bytes())["_data_files"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"'{folder}' has no state.json that names its files: save the dataset again.") from None
+
+
+def _find_files(sources: Iterable[str]) -> list[str]:
+    """The files that paths and globs name; raises `InputError` for one that is not there or of no known kind."""
+    found = []
     for source in sources:
         paths = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
         if not paths:
             raise InputError(f"'{source}' does not exist.")
-        for path in paths:
-            by_reader.setdefault(_reader(path), []).append(path)
-    parts = []
-    for reader, paths in by_reader.items():
-        names = ", ".join(paths)
-        if reader == "text":
-            parts.append(_text_only(_load_pages(paths), "text", names))
-        else:
-            rows = _load(names, partial(datasets.load_dataset, reader, data_files=paths, split="train"))
-            parts.append(_text_only(rows, text_column, names))
-    return datasets.concatenate_datasets(parts)
+        found += paths
+    for path in found:
+        kind = suffix(path)
+        if Path(path).is_dir():
+            raise InputError(f"'{path}' is a folder: give the files in it, for example '{path}/*.txt'.")
+        if kind not in KINDS or (kind not in COMPRESSIBLE and not path.lower().endswith(kind)):
+            raise InputError(
+                f"'{path}' is of no known kind: give {', '.join(KINDS)} ({', '.join(COMPRESSIBLE)} may be compressed)."
+            )
+    return found
 
 
-def _reader(path: str) -> str:
-    """Which reader a file needs; refuses what is no readable, non-empty file of a known kind."""
-    suffix = _suffix(path)
-    if Path(path).is_dir():
-        raise InputError(f"'{path}' is a folder: give the files in it, for example '{path}/*.txt'.")
-    if suffix not in READERS or (suffix == ".txt" and not path.lower().endswith(".txt")):
-        raise InputError(f"'{path}' is of no known kind: give {', '.join(READERS)} (all but .txt may be compressed).")
+def _check_file(path: str) -> None:
     if not os.access(path, os.R_OK):
         raise InputError(f"'{path}' cannot be read: check its permissions.")
     if not Path(path).stat().st_size:
         raise InputError(f"'{path}' is empty.")
-    return READERS[suffix]
 
 
 def _load_corpus() -> datasets.Dataset:
     # What the text comes from, and how, is there for the cache, which many Pythons and versions of this code share.
     stamp = "\n".join([sys.version, sysconfig.get_path("stdlib"), inspect.getsource(corpus)])
-    return _load(EMBEDDED_CORPUS, lambda: datasets.Dataset.from_generator(_documents, gen_kwargs={"stamp": stamp}))
+    return load(EMBEDDED_CORPUS, lambda: datasets.Dataset.from_generator(_documents, gen_kwargs={"stamp": stamp}))
 
 
 def _documents(stamp: str) -> Iterator[dict[str, str]]:
     yield from corpus.python_docs()
-
-
-def _load_pages(paths: list[str]) -> datasets.Dataset:
-    # The sizes and times are there for the cache: a file that was edited is read again.
-    stamps = [(Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in paths]
-    arguments = {"paths": [os.path.abspath(path) for path in paths], "stamps": stamps}
-    return _load(", ".join(paths), lambda: datasets.Dataset.from_generator(_pages, gen_kwargs=arguments))
-
-
-def _pages(paths: list[str], stamps: list[tuple[int, int]]) -> Iterator[dict[str, str]]:
-    for path in paths:
-        page: list[str] = []
-        size = 0
-        with open(path, encoding="utf-8-sig") as file:
-            for line in iter(lambda: file.readline(PAGE_CHARACTERS), ""):
-                page.append(line)
-                size += len(line)
-                if size >= 2 * PAGE_CHARACTERS or (size >= PAGE_CHARACTERS and not line.strip()):
-                    yield {"text": "".join(page)}
-                    page, size = [], 0
-        if page:
-            yield {"text": "".join(page)}
-
-
-def _text_only(documents: datasets.Dataset, column: str, where: str) -> datasets.Dataset:
-    """The documents with their text as the only column, blank ones left out."""
-    if column not in documents.column_names:
-        raise InputError(
-            f"'{where}' has no column '{column}': it has {', '.join(documents.column_names)}; choose by `text_column`."
-        )
-    feature = documents.features[column]
-    if getattr(feature, "dtype", None) not in ("string", "large_string"):
-        kind = getattr(feature, "dtype", type(feature).__name__)
-        raise InputError(f"column '{column}' of '{where}' holds {kind}, not text: choose another with `text_column`.")
-    documents = documents.select_columns(column)
-    if column != "text":
-        documents = documents.rename_column(column, "text")
-    documents = documents.filter(_not_blank, batched=True, desc="Leaving out blank documents")
-    if not len(documents):
-        raise InputError(f"'{where}' holds no text.")
-    return documents
-
-
-def _not_blank(batch: dict[str, list[str | None]]) -> list[bool]:
-    return [bool(text and text.strip()) for text in batch["text"]]
-
-
-def _load(what: str, load: Callable[[], Any]) -> Any:
-    """Calls `load` and turns whatever `datasets` raises about its input into one sentence about `what`."""
-    try:
-        return load()
-    except StopIteration:
-        raise InputError(f"'{what}' holds no text.") from None
-    except (MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        cause = error
-        while isinstance(cause, datasets.exceptions.DatasetsError) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, InputError):
-            raise cause from None
-        reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-        raise InputError(f"'{what}' cannot be read: {reason.rstrip('.!')}.") from error

@@ -1,0 +1,133 @@
+"""Documents out of text files and JSON, line by line."""
+
+import codecs
+import io
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from .parts import COMPRESSIONS, NOT_UTF8, PART_BYTES, TO_UTF8, Part, Unreadable, check_unicode, decode_each, open_bytes
+
+# A text file has no documents of its own: it is read in pages of about this many characters, cut at a blank line (or at
+# a line end, or anywhere, if none comes), so that a part of one long file can be held out.
+PAGE_CHARACTERS = 16_384
+
+
+def byte_parts(path: str) -> list[Part]:
+    """Stretches of `PART_BYTES`; a compressed file is one part, as its middle cannot be found."""
+    size = Path(path).stat().st_size
+    if path.lower().endswith(COMPRESSIONS):
+        return [Part(path)]
+    starts = range(0, size, PART_BYTES)
+    return [Part(path, start, start + PART_BYTES if start != starts[-1] else None) for start in starts]
+
+
+def whole(path: str) -> list[Part]:
+    """A file that can only be read from its beginning."""
+    return [Part(path)]
+
+
+def read_pages(part: Part, column: str) -> Iterator[str | Unreadable]:
+    """Yields the pages of a text file; a line of which a byte is not UTF-8 is unreadable."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("surrogateescape"), translate=True)
+    page: list[str] = []
+    size = place = 0
+    # A piece may end within a character, which the decoder keeps for the next, or for the end.
+    for offset, piece in chain(_lines(part, PAGE_CHARACTERS), [(None, b"")]):
+        place = place if offset is None else offset
+        text = decoder.decode(piece, final=not piece or piece.endswith(b"\n"))
+        if not place:
+            text = text.removeprefix("\ufeff")
+        try:
+            check_unicode(text)
+        except Unreadable as problem:
+            yield problem.at(part.path, place)
+            continue
+        page.append(text)
+        size += len(text)
+        if size >= 2 * PAGE_CHARACTERS or (size >= PAGE_CHARACTERS and not text.strip()):
+            yield "".join(page)
+            page, size = [], 0
+    yield "".join(page)
+
+
+def read_json_lines(part: Part, column: str) -> Iterator[str | Unreadable | None]:
+    """Yields the column of each line that is no blank one."""
+    lines = ((offset, line) for offset, line in _lines(part) if not line.isspace())
+    return decode_each(part.path, lines, lambda line: _field(_decode(line.rstrip()), column))
+
+
+def read_json_array(part: Part, column: str) -> Iterator[str | Unreadable | None]:
+    """Yields the column of each item of an array, or the item if it is a text; of anything else as of lines."""
+    if not _is_array(part.path):
+        yield from read_json_lines(part, column)
+        return
+    with open_bytes(part.path) as file:
+        items = _decode(file.read())
+    places = ((f"item {number}", item) for number, item in enumerate(items, 1))
+    yield from decode_each(
+        part.path, places, lambda item: _field({"text": item} if isinstance(item, str) else item, column)
+    )
+
+
+def json_parts(path: str) -> list[Part]:
+    """An array is one part."""
+    return whole(path) if _is_array(path) else byte_parts(path)
+
+
+def _is_array(path: str) -> bool:
+    with open_bytes(path) as file:
+        return file.read(PAGE_CHARACTERS).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+
+
+def _lines(part: Part, limit: int = -1) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines that begin in a part, whole or in pieces of `limit` bytes, and where each begins in the file."""
+    with open_bytes(part.path) as file:
+        position = part.start
+        if position:
+            file.seek(position - 1)
+            while (skipped := file.readline(PAGE_CHARACTERS)) and not skipped.endswith(b"\n"):
+                pass
+            position = file.tell()
+        at_start = True
+        while not at_start or part.stop is None or position < part.stop:
+            piece = file.readline(limit)
+            if not piece:
+                return
+            yield position, piece
+            position += len(piece)
+            at_start = piece.endswith(b"\n")
+
+
+def _decode(encoded: bytes) -> Any:
+    """The value of a line or a file of JSON; raises `Unreadable`."""
+    try:
+        return json.loads(encoded.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise Unreadable(NOT_UTF8.format(encoded[error.start]), TO_UTF8) from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}" if error.lineno > 1 else ""
+        raise Unreadable(f"it is no JSON ({error.msg} at column {error.colno})", place=place) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise Unreadable("it is no JSON that can be read") from None
+
+
+def _field(record: Any, column: str) -> str | None:
+    """The text of a JSON record; raises `Unreadable`."""
+    if not isinstance(record, dict):
+        raise Unreadable(f"it holds {_name(record)}, not an object with the column '{column}'")
+    if column not in record:
+        raise Unreadable(f"it has no column '{column}' (it has {', '.join(record) or 'none'})")
+    text = record[column]
+    if isinstance(text, str):
+        check_unicode(text)
+    elif text is not None:
+        raise Unreadable(f"column '{column}' holds {_name(text)}, not text")
+    return text
+
+
+def _name(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,78 @@
+"""Files read with care: one document after the other, and in the place of each that cannot be read, where and why.
+
+The readers of `datasets` are faster, but name no line where they fail, fail on columns that nobody asked for, leave
+nothing out, and begin a file again to go on in its middle. So what is here streams, leaves out what is broken, and says
+what is wrong, or gets along, where they failed.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .lines import byte_parts, json_parts, read_json_array, read_json_lines, read_pages, whole
+from .parts import COMPRESSIONS, Part, Unreadable, first_line
+from .tables import arrow_parts, parquet_parts, read_arrow, read_csv, read_parquet
+
+
+class Kind(NamedTuple):
+    """How files of one suffix are read.
+
+    Attributes:
+        library: the reader of `datasets`; "" if it has none that will do; and
+        options: what it is told besides the files.
+        plan: the parts of a file.
+        read: the documents of a part, out of a column.
+    """
+
+    library: str
+    options: dict[str, Any]
+    plan: Callable[[str], list[Part]]
+    read: Callable[[Part, str], Iterator[str | Unreadable | None]]
+
+
+# By default `datasets` writes JSON into a column of mixed types, quotes and all. In CSV it takes rows that are too
+# short, and the text "NA", for none, so CSV is always read with care.
+KINDS = {
+    ".txt": Kind("", {}, byte_parts, read_pages),
+    ".jsonl": Kind("json", {"on_mixed_types": None}, byte_parts, read_json_lines),
+    ".json": Kind("json", {"on_mixed_types": None}, json_parts, read_json_array),
+    ".csv": Kind("", {}, whole, read_csv),
+    ".parquet": Kind("parquet", {}, parquet_parts, read_parquet),
+    ".arrow": Kind("arrow", {}, arrow_parts, read_arrow),
+}
+COMPRESSIBLE = (".jsonl", ".json", ".csv")
+
+
+def suffix(path: str) -> str:
+    """The suffix that tells the kind, without that of a compression."""
+    name = path.lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return Path(name).suffix
+
+
+def plan(path: str) -> list[Part]:
+    """The parts of a file, in order; one alone where the middle cannot be found, or nothing can be read at all."""
+    try:
+        return KINDS[suffix(path)].plan(path)
+    except Exception:  # whatever it is, reading will say so
+        return [Part(path)]
+
+
+def read_part(part: Part, column: str) -> Iterator[str | Unreadable | None]:
+    """Yields the documents of a part, blank ones too, and in the place of each that cannot be read the reason."""
+    try:
+        yield from KINDS[suffix(part.path)].read(part, column)
+    except Exception as error:
+        yield _unreadable(error, part.path)
+
+
+def _unreadable(error: Exception, path: str) -> Unreadable:
+    """What whatever the libraries of the formats raise says of the file."""
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, Unreadable):
+        return error.at(path, error.place)
+    if isinstance(error, FileNotFoundError):
+        return Unreadable("the file is gone", "put it back", path)
+    return Unreadable(f"it cannot be read to its end ({first_line(error)})", "replace the file", path)
