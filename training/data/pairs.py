@@ -6,6 +6,7 @@ pairs of badly filled rows go back into the pool and meet others.
 """
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
@@ -81,6 +82,9 @@ class PackedPairs(Dataset):
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index < 0:

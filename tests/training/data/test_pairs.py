@@ -46,7 +46,7 @@ def pairs_of(item):
 
 def test_every_pair_is_in_one_row_whole_and_rows_have_their_room(raw, tokenizer):
     packed = PackedPairs(raw, tokenizer, 1024, 256)
-    items = [packed[index] for index in range(len(packed))]
+    items = list(packed)
     found = Counter(pair for item in items for pair in pairs_of(item))
     expected = Counter(
         (tuple(tokenizer(pair["source"])["input_ids"][:1023]), tuple(tokenizer(pair["target"])["input_ids"][:255]))

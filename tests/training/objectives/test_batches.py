@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from trivium.configuration import InputError, TriviumDecoderConfig, TriviumEncoderDecoderConfig
 from trivium.modeling import TriviumDecoderForCausalLM, TriviumEncoderDecoderForConditionalGeneration
 from trivium.training.objectives.batches import Sizes, fill_up, fits, flatten_pairs, join, split_documents
+from trivium.training.objectives.denoising import DenoisingCollator
+from trivium.training.objectives.span_corruption import SpanCorruptionCollator
+from trivium.training.objectives.ul2 import UL2Collator
 
 PAD = 0
 TINY = dict(
@@ -125,17 +129,35 @@ def test_documents_are_split_where_positions_restart():
     assert [part.tolist() for part in split_documents(row, np.array([4, 5, 0, 1, 2, 3]))] == [[0, 1], [2, 3, 4, 5]]
 
 
+def padded(batch):
+    """The same documents, one a row, padded: what any encoder-decoder of transformers takes."""
+    sources = split_documents(batch["input_ids"][0].numpy(), batch["position_ids"][0].numpy())
+    targets = split_documents(batch["labels"][0].numpy(), batch["decoder_position_ids"][0].numpy())
+    sources, targets = [[torch.from_numpy(text) for text in side] for side in (sources, targets)]
+    return {
+        "input_ids": pad_sequence(sources, batch_first=True, padding_value=PAD),
+        "attention_mask": pad_sequence([torch.ones_like(text) for text in sources], batch_first=True),
+        "labels": pad_sequence(targets, batch_first=True, padding_value=-100),
+    }
+
+
 def test_the_flattened_loss_is_the_padded_one(models):
-    batch = paired()
-    padded = {"input_ids": [], "labels": []}
-    for name, positions in (("input_ids", "position_ids"), ("labels", "decoder_position_ids")):
-        padded[name] = [
-            torch.from_numpy(part) for part in split_documents(batch[name][0].numpy(), batch[positions][0].numpy())
-        ]
-    pad = torch.nn.utils.rnn.pad_sequence
-    sources = pad(padded["input_ids"], batch_first=True, padding_value=PAD)
-    mask = pad([torch.ones_like(part) for part in padded["input_ids"]], batch_first=True)
-    labels = pad(padded["labels"], batch_first=True, padding_value=-100)
     with torch.no_grad():
-        loss = models["pair"](input_ids=sources, attention_mask=mask, labels=labels).loss
-        torch.testing.assert_close(models["pair"](**batch).loss, loss, rtol=1e-5, atol=1e-6)
+        loss = models["pair"](**padded(paired())).loss
+        torch.testing.assert_close(models["pair"](**paired()).loss, loss, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("collator", [SpanCorruptionCollator, DenoisingCollator, UL2Collator])
+def test_nothing_passes_between_the_documents_of_an_objectives_batch(tokenizers, collator):
+    """Each document alone, padded, gives the loss of all of them end to end, filled up where the objective does so."""
+    torch.manual_seed(0)
+    fields = dict(TINY, vocab_size=512, max_position_embeddings=512, eos_token_id=1, decoder_start_token_id=PAD)
+    model = TriviumEncoderDecoderForConditionalGeneration(TriviumEncoderDecoderConfig(**fields)).eval()
+    rows = []
+    for index, lengths in enumerate(([30, 34], [5, 1, 58], [64])):
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        rows.append({"input_ids": texts([64], index)[0] + 110, "position_ids": positions, "place": (0, index)})
+    batch = collator(tokenizers["encoder-decoder"])(rows)
+    with torch.no_grad():
+        loss = model(**padded(batch)).loss
+        torch.testing.assert_close(model(**batch).loss, loss, rtol=1e-5, atol=1e-6)
