@@ -85,7 +85,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "decoder": Family(
         named={"pad_token": "<|pad|>", "bos_token": "<|bos|>", "eos_token": "<|eos|>"},
-        extra=("<|im_start|>", "<|im_end|>"),
+        extra=("<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
         single="<|bos|> $A",
         pair="<|bos|> $A <|eos|> $B",
         unk_token="<|unk|>",

@@ -69,14 +69,30 @@ class PretrainArguments(DataArguments):
     )
     max_held_out_blocks: int | None = _field(512, "measure on at most so many blocks of max_length tokens")
 
-    objective: Literal["causal", "masked", "span-corruption"] | None = _field(
-        None, "what to predict; by default what the family is for"
+    objective: str | None = _field(
+        None,
+        "what to predict, by default the first. encoder: masked, next-sentence (BERT's two tasks); decoder: causal, "
+        "fill-in-the-middle, prefix, pairs; encoder-decoder: span-corruption (T5), denoising (BART), ul2, prefix, "
+        "pairs",
     )
-    max_length: int = _field(512, "tokens per block; no block is padded")
-    mlm_probability: float = _field(0.3, "masked: share of the tokens to predict")
-    mask_scheme: Literal["mask", "80-10-10"] = _field("mask", "masked: 80-10-10 is BERT's mixture")
+    max_length: int = _field(512, "tokens per row of text; of the encoder's input for an encoder-decoder")
+    max_target_length: int | None = _field(None, "pairs: tokens per row of targets; by default max_length")
+    target_column: str = _field("target", "pairs: column of the text to write; text_column is what is read")
+    mlm_probability: float = _field(0.3, "masked, next-sentence: share of the tokens to predict; BERT's is 0.15")
+    mask_scheme: Literal["mask", "80-10-10"] = _field("mask", "masked, next-sentence: 80-10-10 is BERT's mixture")
+    whole_word: bool = _field(False, "masked, next-sentence: hide all tokens of a word or none")
     noise_density: float = _field(0.15, "span-corruption: share of the tokens to predict")
-    mean_span_length: float = _field(3.0, "span-corruption: tokens per span")
+    mean_span_length: float = _field(3.0, "span-corruption, denoising: tokens per span")
+    noises: list[str] = dataclasses.field(
+        default_factory=lambda: ["text-infilling", "sentence-permutation"],
+        metadata={
+            "help": "denoising: of text-infilling, sentence-permutation, token-masking, token-deletion, "
+            "document-rotation"
+        },
+    )
+    mask_ratio: float = _field(0.3, "denoising: share of the tokens to hide")
+    fim_rate: float = _field(0.5, "fill-in-the-middle: share of the documents to rearrange")
+    fim_spm_rate: float = _field(0.5, "fill-in-the-middle: of these, the share with the suffix first")
 
     tokenizer: str | None = _field(None, "folder or Hub name of a tokenizer; by default one is trained on the data")
     tokenizer_algorithm: Literal["bpe", "wordpiece", "unigram"] = _field("bpe", "of the tokenizer to train")
@@ -160,7 +176,9 @@ class PretrainTrainingArguments(TrainingArguments):
     logging_steps: float = _field(50, "log every so many steps; below 1, a share of all steps")
     save_total_limit: int | None = _field(2, "how many of the checkpoints in between to keep")
     eval_on_start: bool = _field(True, "measure the held-out loss before training too")
-    include_num_input_tokens_seen: str = _field("all", "count the tokens read: all, or no")
+    emissions_country: str | None = _field(
+        None, "estimate energy and carbon with codecarbon; where the electricity is from, as FRA or USA"
+    )
     disable_tqdm: bool | None = _field(False, "no progress bars")
     remove_unused_columns: bool = _field(False, "drop what the model does not take before the collator can use it")
 

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import platform
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +17,10 @@ import torch
 import transformers
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedConfig, TrainerState, TrainingArguments, set_seed
+from transformers import AutoTokenizer, PreTrainedConfig, TrainingArguments, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from .. import __version__
+from .. import __version__, modeling
 from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from ..configuration.architectures import architecture, find_architecture
 from ..configuration.errors import InputError
@@ -35,7 +34,6 @@ from ..tokenization import special_token_ids, token_byte_lengths, train_tokenize
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import (
     RUN_FILE,
-    TRAINER_STATE,
     check_output_dir,
     checkpoint_to_resume,
     clear,
@@ -44,8 +42,8 @@ from .checkpoints import (
 )
 from .continuing import check_continues, finished_run, settings_of
 from .data.sources import Texts
-from .objectives.choice import Objective, choose_objective
-from .rows import describe, make_rows, read_sources, sample_texts
+from .objectives.choice import Made, Objective, choose_objective
+from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
 from .stopping import Stopped
 from .trainer import PretrainTrainer
 from .verbs import run
@@ -92,30 +90,34 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     output_dir = Path(training_args.output_dir or "")
     objective = choose_objective(args)
     config_class, model_class = FAMILIES[args.family]
+    model_class = getattr(modeling, objective.head) if objective.head else model_class
     check_output_dir(output_dir, config_class.model_type)
     settings = settings_of(args, training_args)
     resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)
     if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
         print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
         return PretrainResult(str(output_dir), record["metrics"])
-    make_config(args, config_class)  # a misspelt field should be said before the data is read
+    make_config(args, config_class, **objective.fields)  # a misspelt field should be said before the data is read
     config = load_config(args, config_class) if args.model_name_or_path else None
 
     with training_args.main_process_first(desc="loading the data"):
         sources = read_sources(args)
     tokenizer = choose_tokenizer(args, training_args, sources, resumed)
-    collator = objective.collator(tokenizer, args, training_args.seed)
-    config = config or new_config(args, config_class, tokenizer)
+    made = Made(tokenizer, args, training_args.seed)
+    objective.collator(made)  # what the tokenizer lacks should be said before the data is tokenized
+    config = config or new_config(args, config_class, tokenizer, objective)
     check_fit(args, objective, tokenizer, config)
     with training_args.main_process_first(desc="tokenizing the data"):
         seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
         train_rows, held_out_rows = make_rows(args, objective, tokenizer, sources, seed)
+    if objective.other_documents:
+        made = made._replace(documents=tokenized_documents(train_rows))
 
     set_seed(training_args.seed)
     trainer = PretrainTrainer(
         model=load_model(args, model_class) if args.model_name_or_path else model_class(config),
         args=training_args,
-        data_collator=collator,
+        data_collator=objective.collator(made),
         train_dataset=train_rows,
         eval_dataset=held_out_rows,
         processing_class=tokenizer,
@@ -205,13 +207,12 @@ def choose_tokenizer(
     return broadcast_object_list(trained)[0]
 
 
-def new_config(args: PretrainArguments, config_class: Any, tokenizer: Any) -> Any:
+def new_config(args: PretrainArguments, config_class: Any, tokenizer: Any, objective: Objective) -> Any:
     """The configuration of a new model: the fields given, the tokenizer's ids, the architecture's or the defaults."""
     known = config_class.known_arguments()
     ids = dict.fromkeys((*TOKEN_IDS, "decoder_start_token_id")) | special_token_ids(tokenizer)
-    return make_config(
-        args, config_class, vocab_size=len(tokenizer), **{name: token for name, token in ids.items() if name in known}
-    )
+    ids = {name: token for name, token in ids.items() if name in known}
+    return make_config(args, config_class, vocab_size=len(tokenizer), **ids, **objective.fields)
 
 
 def make_config(args: PretrainArguments, config_class: Any, **fields: Any) -> Any:
@@ -233,6 +234,11 @@ def check_fit(args: PretrainArguments, objective: Objective, tokenizer: Any, con
                 f"the model's vocab_size {stack.vocab_size} is smaller than the tokenizer's {len(tokenizer)}: leave "
                 "model.vocab_size out, it follows."
             )
+        for name, needed in objective.fields.items():
+            if not getattr(stack, name, None):
+                raise InputError(
+                    f"the objective '{args.objective}' needs a model with {name} {needed}, not {getattr(stack, name)}."
+                )
         if stack.max_position_embeddings < longest:
             raise InputError(
                 f"max_length {args.max_length} makes sequences of {longest} tokens, more than the model's "
@@ -243,16 +249,14 @@ def check_fit(args: PretrainArguments, objective: Objective, tokenizer: Any, con
 def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[str, Any]:
     """Trains, evaluates, and returns what was measured.
 
-    `tokens` are those that the model read as input in all, also before a resumed checkpoint; `seconds` and
-    `tokens_per_second` are of this process's training, evaluations not counted.
+    `tokens` are those that the model read in all, on both sides of an encoder-decoder and before a resumed checkpoint
+    too; `seconds` and `tokens_per_second` are of this process's training, evaluations and saves not counted.
     """
-    earlier = TrainerState.load_from_json(str(resumed / TRAINER_STATE)).num_input_tokens_seen if resumed else 0
-    started = time.perf_counter()
+    earlier = read_run_state(resumed)["work"]["tokens"] if resumed else 0
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.stopped and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(trainer.state.global_step)
-    seconds = time.perf_counter() - started - trainer.evaluation_seconds
-    tokens = trainer.state.num_input_tokens_seen
+    seconds, work = trainer.throughput.seconds, trainer.throughput.totals(trainer.sum_over_processes)
     at_the_start = (entry for entry in trainer.state.log_history if "eval_loss" in entry and not entry["step"])
     before: dict[str, float] = next(at_the_start, {})
     after = trainer.evaluate()
@@ -265,9 +269,10 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
     return {
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "steps": trainer.state.global_step,
-        "tokens": tokens,
+        "tokens": work.tokens,
+        "flops": work.flops,
         "seconds": round(seconds, 2),
-        "tokens_per_second": round((tokens - earlier) / seconds),
+        "tokens_per_second": round((work.tokens - earlier) / seconds) if seconds else 0,
         **{f"held_out_{name}": value for name, value in held_out.items()},
         "held_out_bits_per_byte_unigram": trainer.held_out.unigram_bits_per_byte(training_counts),
         "held_out_predicted_tokens": after["eval_predicted_tokens"],

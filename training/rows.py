@@ -54,6 +54,14 @@ def make_rows(
     return Mixture(train, weights, seed), held_out
 
 
+def tokenized_documents(rows: Any) -> Any:
+    """The tokenized documents behind rows to train on, all sources one after the other; `None` for streams."""
+    if isinstance(rows, Mixture):
+        parts = [tokenized_documents(source) for source in rows.sources.values()]
+        return None if None in parts else datasets.concatenate_datasets(parts).with_format("numpy")
+    return rows.documents.with_format("numpy") if isinstance(rows, PackedDataset) else None
+
+
 def describe(rows: Any, name: str = "training text") -> str:
     """What was packed, in a line per source."""
     if isinstance(rows, Mixture):

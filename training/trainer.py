@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
 from .stopping import StopSignal
+from .throughput import Throughput, Totals
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ class PretrainTrainer(Trainer):
       the number of processes; a resumed run goes on with the next row and reads nothing twice. Other datasets are read
       as `Trainer` does.
     - `evaluate` weighs tokens, not batches, counts those that stand for text, and reports loss, perplexity and bits per
-      byte; of several datasets also their total. The last sums stay in `held_out`, the time of all evaluations in
-      `evaluation_seconds`. No logits are computed where the model can do without them.
+      byte; of several datasets also their total. The last sums stay in `held_out`. No logits are computed where the
+      model can do without them.
     - A step whose loss or gradient is no number, or whose loss is a spike, is left out and said; see [`SpikeGuard`].
       Ten in a row end the run.
     - SIGTERM saves a checkpoint and ends training; `stopped` then says so.
@@ -61,8 +61,9 @@ class PretrainTrainer(Trainer):
         self.byte_lengths = byte_lengths
         self.settings = settings or {}
         self.held_out = HeldOutLoss(byte_lengths)
-        self.evaluation_seconds = 0.0
         self.guard = SpikeGuard(getattr(self.args, "spike_threshold", None))
+        dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
+        self.throughput = Throughput(model, self.args.device, dtype)
         self.stopped = False
         self._last_saved: str | None = None
         self._stop = StopSignal()
@@ -90,6 +91,7 @@ class PretrainTrainer(Trainer):
         self.train_dataset.load_state_dict(state["data"])
         self._start = Place(state["step"], state["data"]["rows"])
         self.guard.load_state_dict(state["guard"])
+        self.throughput.load_state_dict(state["work"])
         if state["cooldown"]:
             self._cooldown = Cooldown(**state["cooldown"])
         elif steps := getattr(self.args, "cooldown_steps", None):
@@ -163,7 +165,8 @@ class PretrainTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in `Trainer`; adds up the loss of the step, which the guard judges."""
+        """As in `Trainer`; counts what is read, and adds up the loss of the step, which the guard judges."""
+        self.throughput.add(kwargs["inputs"] if "inputs" in kwargs else args[1])
         loss = super().training_step(*args, **kwargs)
         self._step_loss = self._step_loss + loss
         return loss
@@ -216,10 +219,20 @@ class PretrainTrainer(Trainer):
             self.control.should_save = self.control.should_training_stop = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds to what `Trainer` logs of a step how many have been left out."""
-        if "loss" in logs and self.guard.skipped:
-            logs["skipped_steps"] = self.guard.skipped
+        """Adds to what `Trainer` logs of training the speed since the last time, and how many steps were left out."""
+        if "loss" in logs:
+            logs |= self.throughput.report(self.sum_over_processes)
+            if self.guard.skipped:
+                logs["skipped_steps"] = self.guard.skipped
         super().log(logs, start_time)
+
+    def sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all processes; every one must call it."""
+        return self.accelerator.reduce(x, "sum")
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """None: [`Throughput`] counts them."""
+        return 0
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """The share of this process, without the repeated examples that make shares equal in `accelerate`'s loaders."""
@@ -240,7 +253,8 @@ class PretrainTrainer(Trainer):
         """As `Trainer.evaluate`; of several datasets also reports all of them taken together, under the plain names."""
         datasets = self.eval_dataset if eval_dataset is None else eval_dataset
         if not isinstance(datasets, dict):
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            with self.throughput.paused():
+                return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         total = HeldOutLoss(self.byte_lengths, self.args.device)
         metrics: dict[str, float] = {}
         for name, dataset in datasets.items():
@@ -262,7 +276,6 @@ class PretrainTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Sums loss and targets over all batches of all processes; see [`HeldOutLoss`] for the metrics."""
-        started = time.perf_counter()
         model = self.model_wrapped
         bare = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         without_logits = (
@@ -279,15 +292,15 @@ class PretrainTrainer(Trainer):
         for number, batch in enumerate(dataloader):
             batch = self._prepare_inputs(batch)
             batch["labels"] = only_text(batch["labels"], byte_lengths)
+            batch.pop("next_sentence_label", None)  # its loss has no bytes to be divided by
             with self.compute_loss_context_manager():
                 loss = model(**batch, **without_logits).loss
             if number * self.args.per_device_eval_batch_size < own:
                 labels = batch["labels"][..., 1:] if shifted else batch["labels"]
                 held_out.add(loss, labels[labels != IGNORED])
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        held_out.reduce(lambda total: self.accelerator.reduce(total, "sum"))
+        held_out.reduce(self.sum_over_processes)
         self.held_out = held_out
-        self.evaluation_seconds += time.perf_counter() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in held_out.metrics().items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(dataset))
 
@@ -319,8 +332,9 @@ class PretrainTrainer(Trainer):
         run = Path(self._get_output_dir(trial))
         folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         main, wait = self.args.should_save, self.accelerator.wait_for_everyone
-        self.store_flos()
-        with appearing(folder, main, wait) as aside:
+        work = self.throughput.totals(self.sum_over_processes)
+        self.state.total_flos = work.flops
+        with self.throughput.paused(), appearing(folder, main, wait) as aside:
             self.save_model(str(aside), _internal_call=True)
             if not self.args.save_only_model:
                 self._save_optimizer_and_scheduler(str(aside))
@@ -328,14 +342,14 @@ class PretrainTrainer(Trainer):
                 self._save_rng_state(str(aside))
             wait()
             if main:
-                self._save_state(run, aside)
+                self._save_state(run, aside, work)
         self._last_saved = str(folder)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder))
         if main:
             keep_latest(run, self.args.save_total_limit, self.state.best_model_checkpoint)
 
-    def _save_state(self, run: Path, aside: Path) -> None:
+    def _save_state(self, run: Path, aside: Path, work: Totals) -> None:
         step, best = self.state.global_step, self.state.best_global_step
         if best and (best == step or (run / f"{PREFIX_CHECKPOINT_DIR}-{best}").is_dir()):
             self.state.best_model_checkpoint = str(run / f"{PREFIX_CHECKPOINT_DIR}-{best}")
@@ -350,6 +364,7 @@ class PretrainTrainer(Trainer):
                     "step": step,
                     "data": self.train_dataset.state_dict(self._batches().place(step).row),
                     "guard": self.guard.state_dict(),
+                    "work": work._asdict(),
                     "cooldown": self._cooldown and vars(self._cooldown),
                     "learning_rate_factor": self.lr_scheduler.get_last_lr()[0] / (self.lr_scheduler.base_lrs[0] or 1.0),
                     "settings": self.settings,

@@ -20,6 +20,7 @@ import trivium
 from trivium.configuration import InputError
 from trivium.training import pretrain as verb
 from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments
+from trivium.training.objectives.choice import OBJECTIVES
 from trivium.training.verbs import run
 
 AUTO = {
@@ -74,6 +75,26 @@ def test_three_steps_leave_a_checkpoint_that_the_auto_classes_load(family, argv,
     assert record["pretraining"]["family"] == family and record["training"]["max_steps"] == 3
     assert "Held-out bits per predicted byte" in capsys.readouterr().out
     assert not [name for name in files(folder) if name.endswith((".bin", ".pt")) or "saving" in name]
+
+
+OTHERS = [
+    (family, name)
+    for family, objectives in OBJECTIVES.items()
+    for name, objective in [*objectives.items()][1:]
+    if not objective.pairs
+]
+
+
+@pytest.mark.parametrize(("family", "objective"), OTHERS)
+def test_every_objective_is_pretrained_with_by_name(family, objective, argv, tmp_path):
+    more = ["--objective", objective, "--save_strategy", "no", "--learning_rate", "0.01", "--muon", "true"]
+    assert verb.main(argv(family, *more, "--max_steps", "12", "--max_length", "64")) == 0
+    record = json.loads((tmp_path / "out" / "trivium_run.json").read_text())
+    assert record["pretraining"]["objective"] == objective
+    metrics = record["metrics"]
+    assert 0 < metrics["held_out_bits_per_byte_after"] < metrics["held_out_bits_per_byte_before"]
+    assert metrics["steps"] == 12 and metrics["flops"] > 0
+    assert AUTO[family].from_pretrained(tmp_path / "out") is not None
 
 
 ARCHITECTURES = {"encoder": "modernbert-base", "decoder": "gpt2", "encoder-decoder": "bart-base"}
@@ -172,7 +193,11 @@ def bert(tmp_path):
     [
         ("decoder", ["--data", "gone.jsonl"], "'gone.jsonl' does not exist."),
         ("decoder", ["--text_column", "body"], "has no column 'body': it has text"),
-        ("decoder", ["--objective", "masked"], "the objective 'masked' does not fit the family 'decoder': use causal."),
+        (
+            "decoder",
+            ["--objective", "masked"],
+            "the objective 'masked' does not fit the family 'decoder': use causal or",
+        ),
         ("encoder", ["--model.hidden_sise", "8"], "has no field `hidden_sise`: did you mean `hidden_size`?"),
         ("decoder", ["--model.vocab_size", "64"], "the model's vocab_size 64 is smaller than the tokenizer's"),
         ("decoder", ["--model.max_position_embeddings", "16"], "more than the model's 16 positions"),
@@ -186,6 +211,8 @@ def bert(tmp_path):
         ("encoder", ["--mlm_probability", "2"], "`mlm_probability` must lie in (0, 1], not 2.0."),
         ("decoder", ["--architecture", "bert-base"], "the architecture 'bert-base' is of the family encoder"),
         ("decoder", ["--architecture", "gtp2"], "there is no architecture 'gtp2': did you mean gpt2"),
+        ("encoder-decoder", ["--objective", "denoising", "--noises", "salt"], "there is no noise 'salt'"),
+        ("decoder", ["--objective", "fill-in-the-middle", "--fim_rate", "2"], "`fim_rate`"),
         ("encoder-decoder", ["--mean_span_length", "0"], "`mean_span_length` must be at least 1"),
     ],
 )
