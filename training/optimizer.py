@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, Replicate
 
 BATCH_ELEMENTS = 2**22  # so many numbers are orthogonalised at a time: many small matrices, or one large
 
@@ -34,21 +35,39 @@ def iteration_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, or, of one that FSDP2 has spread over processes, all of it in each of them."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def laid_out_as(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor`, which every process has whole, spread over the processes as `parameter` is, if it is."""
+    if not isinstance(parameter, DTensor):
+        return tensor
+    everywhere = [Replicate()] * parameter.device_mesh.ndim
+    copies = DTensor.from_local(tensor, parameter.device_mesh, everywhere, run_check=False)
+    return copies.redistribute(placements=parameter.placements)
+
+
 class Muon(torch.optim.Muon):
-    """torch's Muon with matrices of one shape taken together, in the precision that the device is fast in."""
+    """torch's Muon with matrices of one shape taken together, in the precision that the device is fast in.
+
+    Of matrices that FSDP2 has taken apart every process gathers the directions, some at a time, orthogonalises them
+    whole and keeps its own part of the update; gradients and momentum stay apart.
+    """
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update; momentum by Nesterov, decoupled weight decay, sizes as AdamW's (Liu et al., 2025)."""
         for group in self.param_groups:
             for parameters in _alike(group["params"]):
-                directions = torch.stack([self._direction(parameter, group) for parameter in parameters])
+                directions = torch.stack([whole(self._direction(parameter, group)) for parameter in parameters])
                 directions = directions.to(iteration_dtype(directions.device))
                 updates = orthogonalize(directions, group["ns_coefficients"], group["ns_steps"])
                 scale = 0.2 * max(directions.shape[1:]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
+                    parameter.add_(laid_out_as(parameter, update.to(parameter.dtype)), alpha=-group["lr"] * scale)
 
     def _direction(self, parameter: nn.Parameter, group: dict[str, Any]) -> torch.Tensor:
         gradient = parameter.grad

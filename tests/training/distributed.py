@@ -1,0 +1,231 @@
+"""Helper of `test_distributed.py`: trains tiny models under the engines of accelerate, in this process or in two.
+
+On a CPU accelerate takes FSDP and DeepSpeed for DDP or for single processes and says nothing. [`pretend_gpus`] makes
+it take its branches for GPUs with gloo and CPU tensors, so that a launch file runs as it is but for the precision and
+the number of processes. A worker reports what it really ran under, for the tests to check.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from accelerate.state import DistributedType, PartialState
+from torch.distributed.fsdp import CPUOffloadPolicy
+from torch.distributed.tensor import DTensor
+from transformers import AutoTokenizer, TrainingArguments, set_seed
+from transformers.distributed import DistributedConfig
+
+import trivium
+from trivium.training import optimizer
+from trivium.training.arguments import PretrainTrainingArguments
+from trivium.training.objectives.causal_lm import CausalLMCollator
+from trivium.training.objectives.masked_lm import MaskedLMCollator
+from trivium.training.objectives.span_corruption import SpanCorruptionCollator
+from trivium.training.optimizer import MuonAdamW, whole
+from trivium.training.sharded import full_state_dict, prepare_for_sharding
+from trivium.training.trainer import PretrainTrainer
+
+ROOT = Path(__file__).resolve().parents[2]
+VOCAB = 512
+SHAPE = dict(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64)
+FAMILIES = {
+    "encoder": (trivium.TriviumEncoderConfig, trivium.TriviumEncoderForMaskedLM, MaskedLMCollator),
+    "decoder": (trivium.TriviumDecoderConfig, trivium.TriviumDecoderForCausalLM, lambda tokenizer: CausalLMCollator()),
+    "encoder-decoder": (
+        trivium.TriviumEncoderDecoderConfig,
+        trivium.TriviumEncoderDecoderForConditionalGeneration,
+        SpanCorruptionCollator,
+    ),
+}
+
+
+def pretend_gpus() -> None:
+    """Lets accelerate believe that the processes of a launcher, which have CPUs and gloo, have GPUs."""
+    original = PartialState._prepare_backend
+
+    def prepare(self, cpu=False, sagemaker_dp=False, backend=None):
+        if not cpu and "LOCAL_RANK" in os.environ:
+            return "gloo", DistributedType.MULTI_GPU
+        return original(self, cpu, sagemaker_dp, backend)
+
+    PartialState._prepare_backend = prepare
+    CPUOffloadPolicy.__init__.__defaults__ = (False,)  # memory is pinned for a GPU only
+
+
+class Arguments(PretrainTrainingArguments):
+    """Without the choice of the CPU where there is nothing else, which the pretence would not survive."""
+
+    __post_init__ = TrainingArguments.__post_init__
+
+
+def packed_rows(rows: int, length: int = 32) -> list[dict[str, Any]]:
+    """Rows of documents of very different lengths that count in steps, as [`PackedDataset`] gives them.
+
+    Their number should be a multiple of all batch sizes: at the end of an epoch processes would repeat some.
+    """
+    generator = np.random.default_rng(0)
+    draws = [generator.integers((0, 1, 3), (400, 4, 50)) for _ in range(3 * rows)]
+    ids = np.concatenate([(start + step * np.arange(size)) % 400 + 8 for start, step, size in draws])
+    positions = np.concatenate([np.arange(size) for _, _, size in draws])
+    positions = [restarted(row) for row in positions[: rows * length].reshape(rows, length)]
+    ids = ids[: rows * length].reshape(rows, length)
+    return [
+        {"input_ids": row, "position_ids": where, "place": (0, number)}
+        for number, (row, where) in enumerate(zip(ids, positions, strict=True))
+    ]
+
+
+def restarted(positions: np.ndarray) -> np.ndarray:
+    """Positions of a row whose first document began in the row before, counted from the beginning of the row."""
+    first = np.flatnonzero(positions[1:] == 0)[:1] + 1
+    return positions - positions[0] * (np.arange(len(positions)) < (first[0] if len(first) else len(positions)))
+
+
+class Sharding(PretrainTrainer):
+    """What the trainer does once it is wired."""
+
+    def create_optimizer(self, model=None):
+        prepare_for_sharding(self.accelerator, self.model)
+        if self.optimizer is None and self.args.muon:
+            self.optimizer = MuonAdamW(
+                self.model if model is None else model,
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+                weight_decay=self.args.weight_decay,
+            )
+        return super().create_optimizer(model)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        if self.is_fsdp_enabled:
+            self._save(output_dir or self.args.output_dir, full_state_dict(self.accelerator, self.model))
+        else:
+            super().save_model(output_dir, _internal_call)
+
+
+def make_trainer(family: str, tokenizer: str, folder: Path, **arguments: Any) -> PretrainTrainer:
+    config_class, model_class, collator = FAMILIES[family]
+    shape = arguments.pop("shape", {})
+    set_seed(0)
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    defaults = dict(
+        output_dir=str(folder),
+        use_cpu="ACCELERATE_TORCH_DEVICE" not in os.environ,
+        disable_tqdm=True,
+        eval_on_start=False,
+        save_strategy="no",
+        logging_steps=1,
+        seed=3,
+    )
+    return Sharding(
+        model=model_class(config_class(**SHAPE | shape)),
+        args=Arguments(**defaults | arguments),
+        data_collator=collator(loaded),
+        train_dataset=packed_rows(48),
+        eval_dataset=packed_rows(9),
+        processing_class=loaded,
+        byte_lengths=[1] * VOCAB,
+    )
+
+
+def run(
+    tokenizers: dict[str, str], folder: str, resume: str | None = None, batch: int = 4, **arguments: Any
+) -> dict[str, Any]:
+    """Trains each family and reports how.
+
+    Args:
+        tokenizers: the folder of a tokenizer for each family to train.
+        folder: where each family has its output folder.
+        resume: name of the checkpoint in there to go on from.
+        batch: rows that all processes together take at a time.
+        arguments: of training; `shape` holds fields of the models' configurations.
+
+    Returns:
+        For each family what [`describe`] says.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    results = {}
+    # Rounding to bfloat16 would make differences of the last bit, which every sum over processes has, large.
+    with patch.object(optimizer, "iteration_dtype", lambda device: torch.float32):
+        for family, tokenizer in tokenizers.items():
+            output = Path(folder) / family
+            rows = {"per_device_train_batch_size": batch // processes}
+            trainer = make_trainer(family, tokenizer, output, **arguments | rows)
+            trainer.train(resume_from_checkpoint=str(output / resume) if resume else None)
+            trainer.save_model(str(output))
+            results[family] = describe(trainer)
+    return results
+
+
+def describe(trainer: PretrainTrainer) -> dict[str, Any]:
+    """How a training went and what it ran under."""
+    steps = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+    return {
+        "losses": [entry["loss"] for entry in steps],
+        "norms": [entry["grad_norm"] for entry in steps],
+        "held_out": trainer.evaluate()["eval_loss"],
+        "processes": trainer.accelerator.num_processes,
+        "engine": trainer.accelerator.distributed_type.value,
+        "wrapper": type(trainer.model_wrapped).__name__,
+    }
+
+
+def shard_tensors(folder: str, families: list[str]) -> dict[str, Any]:
+    """Loads models with their matrices spread over the processes; returns loss and gradients, gathered."""
+    results = {}
+    for family in families:
+        model = FAMILIES[family][1].from_pretrained(
+            Path(folder) / family, distributed_config=DistributedConfig(tp_size=2, tp_plan="auto")
+        )
+        results[family] = gradients(model.train())
+    return results
+
+
+def gradients(model: Any) -> dict[str, Any]:
+    """The loss of one batch and the norm of each parameter's gradient."""
+    ids = torch.arange(2 * 24).view(2, 24) % 300 + 8
+    loss = model(input_ids=ids, labels=ids.flip(1)).loss
+    loss.backward()
+    norms = {
+        name: whole(parameter.grad).norm().item()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    spread = sum(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return {"loss": whole(loss).item(), "norms": norms, "spread": spread}
+
+
+TASKS = {"train": run, "shard_tensors": shard_tensors}
+
+
+def launch(config: str, job: dict[str, Any], processes: int = 2, options: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What [`run`] returns in the first of several processes, started with a launch file of the package."""
+    result = Path(job["folder"]) / "result.json"
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--config_file", str(ROOT / "training" / "launch" / f"{config}.yaml"), "--main_process_port", "0"]
+    command += ["--num_processes", str(processes), "--mixed_precision", "no", *options]
+    command += ["-m", "tests.training.distributed", json.dumps(job | {"result": str(result)})]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    if config != "ddp":
+        environment |= {"ACCELERATE_TORCH_DEVICE": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    return json.loads(result.read_text())
+
+
+if __name__ == "__main__":
+    pretend_gpus()
+    job = json.loads(sys.argv[1])
+    result = Path(job.pop("result"))
+    report = TASKS[job.pop("task", "train")](**job)
+    if os.environ["RANK"] == "0":
+        result.write_text(json.dumps(report))
+    torch.distributed.destroy_process_group()
