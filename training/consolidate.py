@@ -10,6 +10,8 @@ about three times (DeepSpeed).
 
 import argparse
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -80,7 +82,7 @@ def consolidate(checkpoint: Path, output: Path, config: Path | None = None, part
             tokenizer.save_pretrained(folder)
 
 
-def find_parts(checkpoint: Path, parts: bool):
+def find_parts(checkpoint: Path, parts: bool) -> Callable[[PreTrainedModel, Path], None]:
     """What loads the weights in parts that `checkpoint` holds; raises `InputError` if there are none to load."""
     if not checkpoint.is_dir():
         raise InputError(f"the checkpoint '{checkpoint}' does not exist.")
@@ -122,7 +124,9 @@ def _load_distributed(model: PreTrainedModel, checkpoint: Path) -> None:
     folder = checkpoint / FSDP_PARTS
     if not (folder / ".metadata").is_file():
         raise InputError(f"'{folder}' lacks .metadata: its save was interrupted, so take an earlier checkpoint.")
-    distributed_checkpoint.load({"model": model.state_dict()}, checkpoint_id=folder, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*intent is to load in a single process")
+        distributed_checkpoint.load({"model": model.state_dict()}, checkpoint_id=folder, no_dist=True)
 
 
 def _load_one_file(model: PreTrainedModel, checkpoint: Path) -> None:

@@ -96,18 +96,23 @@ def test_two_processes_train_as_one_and_leave_whole_checkpoints(engine, job, alo
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_a_run_goes_on_with_another_number_of_processes(engine, job, alone, tmp_path):
-    """From two to one, and back to two; `run` reports the steps before the checkpoint out of its state."""
-    launch(engine, job | {"folder": str(tmp_path / "two")})
-    for family in FAMILIES:
-        shutil.copytree(tmp_path / "two" / family / "checkpoint-10", tmp_path / "one" / family / "checkpoint-10")
-    one = job | {"folder": str(tmp_path / "one"), "resume": "checkpoint-10", "max_steps": 20, "save_steps": 5}
+    """From two to one and back to two; a report has the steps before the checkpoint too."""
+    often = job | {"save_steps": 5}
+    launch(engine, often | {"folder": str(tmp_path / "two")})
+    hand_over(tmp_path / "two", tmp_path / "one", "checkpoint-5")
+    one = often | {"folder": str(tmp_path / "one"), "resume": "checkpoint-5"}
     reports = run(**one) if engine == "ddp" else launch(engine, one, processes=1)
     assert_equal_reports(reports, alone[True][0])
     assert {report["processes"] for report in reports.values()} == {1}
-    for family in FAMILIES:
-        shutil.copytree(tmp_path / "one" / family / "checkpoint-15", tmp_path / "back" / family / "checkpoint-15")
-    reports = launch(engine, one | {"folder": str(tmp_path / "back"), "resume": "checkpoint-15"})
+    hand_over(tmp_path / "one", tmp_path / "back", "checkpoint-10")
+    reports = launch(engine, often | {"folder": str(tmp_path / "back"), "resume": "checkpoint-10"})
     assert_equal_reports(reports, alone[True][0], engine)
+
+
+def hand_over(source, target, name):
+    """Copies one checkpoint of every family into a fresh folder."""
+    for family in FAMILIES:
+        shutil.copytree(source / family / name, target / family / name)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from trivium.training import optimizer as optimizer_module
 from trivium.training.optimizer import Muon, MuonAdamW, orthogonalize, split_parameters
@@ -83,6 +84,32 @@ def test_muon_is_torchs_but_for_the_precision(batch, dtype, monkeypatch):
     states = [optimizer.state_dict()["state"] for optimizer in optimizers]
     for number in range(len(shapes)):
         torch.testing.assert_close(*(state[number]["momentum_buffer"] for state in states))
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """One process that distributes tensors to itself; `test_distributed.py` has two."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield torch.distributed.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("dimension", [0, 1])
+def test_matrices_that_are_taken_apart_are_updated_as_whole_ones(mesh, dimension):
+    torch.manual_seed(0)
+    whole = [nn.Parameter(torch.randn(shape)) for shape in ((8, 16), (8, 16), (6, 5))]
+    parts = [nn.Parameter(distribute_tensor(one.detach().clone(), mesh, [Shard(dimension)])) for one in whole]
+    optimizers = [Muon(parameters, lr=0.02) for parameters in (whole, parts)]
+    for _ in range(3):
+        for one, part in zip(whole, parts, strict=True):
+            one.grad = torch.randn(one.shape)
+            part.grad = distribute_tensor(one.grad, mesh, [Shard(dimension)])
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, part in zip(whole, parts, strict=True):
+        assert isinstance(optimizers[1].state[part]["momentum_buffer"], DTensor)
+        assert part.placements == (Shard(dimension),)
+        torch.testing.assert_close(part.full_tensor(), one, rtol=0, atol=0)
 
 
 def test_equals_the_two_optimizers_side_by_side():
