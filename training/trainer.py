@@ -80,6 +80,8 @@ class PretrainTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `Trainer.train`; goes on exactly where `resume_from_checkpoint` was saved."""
+        if hasattr(self.train_dataset, "set_epoch"):
+            self.train_dataset.set_epoch(0)  # whoever read it before
         if resume_from_checkpoint and self._own_order:
             self._restore(Path(resume_from_checkpoint))
         with self._stop:
