@@ -64,7 +64,7 @@ def full_state_dict(accelerator: Accelerator, model: nn.Module) -> dict[str, tor
     Args:
         model: as `accelerator.prepare` returned it, under any engine.
     """
-    weights: dict[str, torch.Tensor] = accelerator.get_state_dict(model)
+    weights: dict[str, torch.Tensor] = accelerator.get_state_dict(model) or {}
     tied = accelerator.unwrap_model(model, keep_torch_compile=False).all_tied_weights_keys
     return {name: weight for name, weight in weights.items() if tied.get(name) not in weights}
 

@@ -103,8 +103,8 @@ class Sharding(PretrainTrainer):
         return super().create_optimizer(model)
 
     def save_model(self, output_dir=None, _internal_call=False):
-        if self.is_fsdp_enabled:
-            self._save(output_dir or self.args.output_dir, full_state_dict(self.accelerator, self.model))
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            self._save(output_dir or self.args.output_dir, full_state_dict(self.accelerator, self.model_wrapped))
         else:
             super().save_model(output_dir, _internal_call)
 

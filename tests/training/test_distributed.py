@@ -97,7 +97,7 @@ def test_two_processes_train_as_one_and_leave_whole_checkpoints(engine, job, alo
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_a_run_goes_on_with_another_number_of_processes(engine, job, alone, tmp_path):
     """From two to one and back to two; a report has the steps before the checkpoint too."""
-    often = job | {"save_steps": 5}
+    often = job | {"save_steps": 5, "save_total_limit": 4}
     launch(engine, often | {"folder": str(tmp_path / "two")})
     hand_over(tmp_path / "two", tmp_path / "one", "checkpoint-5")
     one = often | {"folder": str(tmp_path / "one"), "resume": "checkpoint-5"}
