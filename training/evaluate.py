@@ -12,10 +12,10 @@ import json
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import datasets
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedConfig
@@ -25,7 +25,7 @@ from ..configuration.errors import InputError
 from ..tokenization import token_byte_lengths
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import RUN_FILE
-from .data import sources
+from .data.sources import load_documents
 from .data.tokenizing import tokenize_documents
 from .evaluation import HeldOutLoss
 from .objectives.choice import OBJECTIVES, Made, choose_objective
@@ -122,7 +122,8 @@ def evaluate(args: EvaluateArguments) -> Evaluation:
         check_fit(training, objective, tokenizer, config)
         with how.main_process_first(desc="reading the data"):
             form = {"special_tokens": objective.special_tokens, "append_eos": objective.append_eos}
-            texts = {source: read_documents(args, source) for source in args.data}
+            where = partial(load_documents, text_column=args.text_column, data_config=args.data_config)
+            texts = {source: where(source, data_split=args.data_split) for source in args.data}
             tokens = {name: tokenize_documents(documents, tokenizer, **form) for name, documents in texts.items()}
         length, overlap = objective.lengths(training)[0], int(training.family == "decoder")
         trainer = PretrainTrainer(
@@ -206,22 +207,6 @@ def read_record(model: str) -> dict[str, Any]:
         return dict(json.loads(Path(path).read_text(encoding="utf-8"))["pretraining"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"'{path}' is broken: delete it to measure by the family's defaults.") from None
-
-
-def read_documents(args: EvaluateArguments, source: str) -> datasets.Dataset:
-    """All documents of a source, in the column `text`."""
-    column = args.text_column
-    origin: sources.Origin
-    if source == sources.EMBEDDED_CORPUS:
-        origin, column = sources._load_corpus(), "text"
-    elif sources._looks_like_a_file(source):
-        origin = sources._find_files([source])
-        for path in origin:
-            sources._check_file(path)
-    else:
-        origin = sources._find_splits(source, args.data_config, args.data_split, False)[0]
-    documents, _ = sources._map(origin, column, source, False)
-    return documents
 
 
 def summary(result: Evaluation) -> str:

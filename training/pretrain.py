@@ -42,6 +42,7 @@ from .checkpoints import (
 )
 from .continuing import check_continues, finished_run, settings_of
 from .data.sources import Texts
+from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
 from .stopping import Stopped
@@ -82,26 +83,54 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) -> PretrainResult:
-    """Trains one model and leaves it in `training_args.output_dir`.
+    """Trains one model and leaves it in `training_args.output_dir`; a run that was interrupted there goes on.
 
     Raises:
         InputError: data, tokenizer, checkpoint or settings that cannot be used or do not fit each other.
+        Stopped: SIGTERM came; a checkpoint was saved.
     """
     output_dir = Path(training_args.output_dir or "")
     objective = choose_objective(args)
-    config_class, model_class = FAMILIES[args.family]
-    model_class = getattr(modeling, objective.head) if objective.head else model_class
+    config_class, _ = FAMILIES[args.family]
     check_output_dir(output_dir, config_class.model_type)
     settings = settings_of(args, training_args)
     resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)
     if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
         print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
         return PretrainResult(str(output_dir), record["metrics"])
+    country = training_args.emissions_country
+    emissions = EmissionsCallback(country) if country else None
+    trainer, skipped = make_trainer(args, training_args, objective, resumed)
+    trainer.settings = settings
+    if emissions:
+        trainer.add_callback(emissions)
+    if training_args.should_save:
+        clear(output_dir, training_args.fresh)
+    if training_args.should_log:
+        print(describe(trainer.train_dataset))
+    metrics = train_and_measure(trainer, resumed)
+    record = run_record(args, training_args, metrics) | {"settings": settings, "skipped": skipped}
+    if emissions:
+        record["emissions"] = emissions.record
+    with replacing(output_dir, training_args.should_save, trainer.accelerator.wait_for_everyone) as folder:
+        trainer.save_model(str(folder), _internal_call=True)
+        if training_args.should_save:
+            (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
+            (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    return PretrainResult(str(output_dir), metrics)
+
+
+def make_trainer(
+    args: PretrainArguments, training_args: PretrainTrainingArguments, objective: Objective, resumed: Path | None
+) -> tuple[PretrainTrainer, dict[str, dict[str, int]]]:
+    """Reads the data, makes tokenizer, model and trainer; also returns what of the data was left out as unreadable."""
+    config_class, model_class = FAMILIES[args.family]
+    model_class = getattr(modeling, objective.head) if objective.head else model_class
     make_config(args, config_class, **objective.fields)  # a misspelt field should be said before the data is read
     config = load_config(args, config_class) if args.model_name_or_path else None
 
     with training_args.main_process_first(desc="loading the data"):
-        sources = read_sources(args)
+        sources = read_sources(args, objective)
     tokenizer = choose_tokenizer(args, training_args, sources, resumed)
     made = Made(tokenizer, args, training_args.seed)
     objective.collator(made)  # what the tokenizer lacks should be said before the data is tokenized
@@ -122,20 +151,8 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
         eval_dataset=held_out_rows,
         processing_class=tokenizer,
         byte_lengths=token_byte_lengths(tokenizer),
-        settings=settings,
     )
-    if training_args.should_save:
-        clear(output_dir, training_args.fresh)
-    if training_args.should_log:
-        print(describe(train_rows))
-    metrics = train_and_measure(trainer, resumed)
-    record = run_record(args, training_args, metrics) | {"settings": settings}
-    with replacing(output_dir, training_args.should_save, trainer.accelerator.wait_for_everyone) as folder:
-        trainer.save_model(str(folder), _internal_call=True)
-        if training_args.should_save:
-            (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
-            (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    return PretrainResult(str(output_dir), metrics)
+    return trainer, {name: dict(texts.skipped) for name, texts in sources.items() if texts.skipped}
 
 
 def find_checkpoint(

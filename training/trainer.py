@@ -47,6 +47,7 @@ class PretrainTrainer(Trainer):
     """
 
     optimizer: torch.optim.Optimizer | None
+    lr_scheduler: Any
     control: Any
 
     def __init__(self, *args: Any, byte_lengths: list[int], settings: dict[str, Any] | None = None, **kwargs: Any):

@@ -13,8 +13,11 @@ from .training.verbs import BAD_INPUT, run
 
 VERBS = {
     "architectures": "trivium.architectures",
+    "consolidate": "trivium.training.consolidate",
     "convert": "trivium.convert",
     "demo": "trivium.training.demo",
+    "evaluate": "trivium.training.evaluate",
+    "ladder": "trivium.training.ladder",
     "pretrain": "trivium.training.pretrain",
     "tokenizer": "trivium.training.tokenizer",
 }

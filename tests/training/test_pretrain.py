@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -95,6 +96,28 @@ def test_every_objective_is_pretrained_with_by_name(family, objective, argv, tmp
     assert 0 < metrics["held_out_bits_per_byte_after"] < metrics["held_out_bits_per_byte_before"]
     assert metrics["steps"] == 12 and metrics["flops"] > 0
     assert AUTO[family].from_pretrained(tmp_path / "out") is not None
+
+
+@pytest.fixture
+def pairs_file(documents, tmp_path):
+    """Lines and the lines that follow them."""
+    lines = [line for text in documents for line in text.splitlines() if line.strip()]
+    path = tmp_path / "pairs.jsonl"
+    rows = [json.dumps({"first": one, "then": other}) for one, other in pairwise(lines)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("family", ["decoder", "encoder-decoder"])
+def test_pairs_are_learnt_from(family, argv, pairs_file, tmp_path, capsys):
+    more = ["--objective", "pairs", "--data", str(pairs_file), "--text_column", "first", "--target_column", "then"]
+    more += ["--save_strategy", "no", "--learning_rate", "0.01", "--max_steps", "12", "--max_length", "96"]
+    assert verb.main(argv(family, *more)) == 0
+    metrics = json.loads((tmp_path / "out" / "trivium_run.json").read_text())["metrics"]
+    assert 0 < metrics["held_out_bits_per_byte_after"] < metrics["held_out_bits_per_byte_before"]
+    assert "of them padding" in capsys.readouterr().out
+    assert run(verb.main, argv(family, *more, "--target_column", "next", "--fresh", "true")) == 2
+    assert "has no column 'next': it has first, then" in capsys.readouterr().err
 
 
 ARCHITECTURES = {"encoder": "modernbert-base", "decoder": "gpt2", "encoder-decoder": "bart-base"}

@@ -96,11 +96,7 @@ class PackedDataset(Dataset):
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
         """How often each token occurs in all documents: int64 of shape (vocab_size,)."""
-        counts = np.zeros(vocab_size, np.int64)
-        for batch in self.documents.iter(batch_size=1000):
-            for chunk in batch["input_ids"].chunks:
-                counts += np.bincount(chunk.flatten().to_numpy(zero_copy_only=False), minlength=vocab_size)
-        return counts
+        return count_tokens(self.documents, vocab_size)
 
     def state_dict(self, rows_read: int) -> dict[str, Any]:
         """What a checkpoint keeps: how much has been read, and of which data."""
@@ -173,3 +169,12 @@ def document_lengths(documents: datasets.Dataset) -> np.ndarray:
     chunks = (chunk for batch in documents.iter(batch_size=10_000) for chunk in batch["input_ids"].chunks)
     lengths = [chunk.value_lengths().to_numpy(zero_copy_only=False).astype(np.int32) for chunk in chunks]
     return np.concatenate([*lengths, np.zeros(0, np.int32)])
+
+
+def count_tokens(documents: datasets.Dataset, vocab_size: int) -> np.ndarray:
+    """How often each token occurs in documents in Arrow's format: int64 of shape (vocab_size,)."""
+    counts = np.zeros(vocab_size, np.int64)
+    for batch in documents.iter(batch_size=1000):
+        for chunk in batch["input_ids"].chunks:
+            counts += np.bincount(chunk.flatten().to_numpy(zero_copy_only=False), minlength=vocab_size)
+    return counts

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ...configuration.errors import InputError
-from .packing import document_lengths
+from .packing import count_tokens, document_lengths
 from .tokenizing import tokenize_documents
 
 POOL = 1024  # pairs; larger pools fill rows a little better, and take longer
@@ -116,6 +116,15 @@ class PackedPairs(Dataset):
     def num_tokens(self) -> int:
         """Tokens of both sides that one pass reads."""
         return int(self.lengths[self.order].sum())
+
+    @property
+    def length(self) -> int:
+        """Tokens per row of what is read."""
+        return self.max_source_length
+
+    def token_counts(self, vocab_size: int) -> np.ndarray:
+        """How often each token occurs in the targets, which are what is predicted: int64 of shape (vocab_size,)."""
+        return count_tokens(self.targets, vocab_size)
 
     @property
     def balanced_target_length(self) -> int:

@@ -58,7 +58,7 @@ def first_line(error: Exception) -> str:
 
 def open_bytes(path: str) -> IO[bytes]:
     """Opens a file that may be compressed, as its name says."""
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     return fsspec.open(path, "rb", compression="infer").open()
 

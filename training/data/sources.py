@@ -62,20 +62,10 @@ def load_texts(
             something that cannot be read, with the file and the line; a stream raises it where it comes to it.
     """
     sources = [data] if isinstance(data, str) else list(data)
-    if not sources:
-        raise InputError("`data` is empty: give a Hub dataset, files, or 'python-docs'.")
     if not 0 < held_out_fraction < 1:
         raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {held_out_fraction}.")
-    origins: list[Origin]
-    if sources == [EMBEDDED_CORPUS]:
-        origins, text_column = [_load_corpus()], "text"
-    elif len(sources) == 1 and not _looks_like_a_file(sources[0]):
-        origins = _find_splits(sources[0], data_config, data_split, streaming)
-    else:
-        origins = [_find_files(sources)]
-    if not skip_bad:
-        for path in (path for origin in origins if isinstance(origin, list) for path in origin):
-            _check_file(path)
+    origins = find_origins(sources, data_config, data_split, streaming, skip_bad)
+    text_column = "text" if sources == [EMBEDDED_CORPUS] else text_column
     name = ", ".join(sources)
     if streaming:
         streams = [_stream(origin, text_column, name, skip_bad) for origin in origins]
@@ -98,6 +88,41 @@ def read_texts(args: DataArguments) -> Texts:
         streaming=args.streaming,
         skip_bad=args.skip_bad,
     )
+
+
+def load_documents(
+    source: str,
+    *,
+    text_column: str = "text",
+    data_config: str | None = None,
+    data_split: str = "train",
+    skip_bad: bool = False,
+) -> datasets.Dataset:
+    """All documents of one source, none held out; arguments and refusals are those of [`load_texts`]."""
+    origin = find_origins([source], data_config, data_split, skip_bad=skip_bad)[0]
+    return _map(origin, "text" if source == EMBEDDED_CORPUS else text_column, source, skip_bad)[0]
+
+
+def find_origins(
+    sources: list[str], data_config: str | None, data_split: str, streaming: bool = False, skip_bad: bool = False
+) -> list[Origin]:
+    """Where to read what is named, and after it its validation split if it has one; arguments as in [`load_texts`].
+
+    Raises:
+        InputError: what [`load_texts`] raises before it reads.
+    """
+    if not sources:
+        raise InputError("`data` is empty: give a Hub dataset, files, or 'python-docs'.")
+    if sources == [EMBEDDED_CORPUS]:
+        return [_load_corpus()]
+    if len(sources) == 1 and not _looks_like_a_file(sources[0]):
+        origins = _find_splits(sources[0], data_config, data_split, streaming)
+    else:
+        origins = [_find_files(sources)]
+    if not skip_bad:
+        for path in (path for origin in origins if isinstance(origin, list) for path in origin):
+            _check_file(path)
+    return origins
 
 
 def _map(origin: Origin, column: str, name: str, skip_bad: bool) -> tuple[datasets.Dataset, dict[str, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow  # type: ignore[import-untyped]
+import pyarrow
 from pyarrow import ipc, parquet
 
 from .parts import PART_BYTES, Part, Unreadable, check_unicode, decode_each, first_line, open_bytes
