@@ -45,6 +45,7 @@ from .data.sources import Texts
 from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
+from .sharded import check_resumable
 from .stopping import Stopped
 from .trainer import PretrainTrainer
 from .verbs import run
@@ -102,6 +103,8 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     emissions = EmissionsCallback(country) if country else None
     trainer, skipped = make_trainer(args, training_args, objective, resumed)
     trainer.settings = settings
+    if resumed:
+        check_resumable(resumed, trainer.accelerator)
     if emissions:
         trainer.add_callback(emissions)
     if training_args.should_save:
@@ -270,6 +273,7 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
     too; `seconds` and `tokens_per_second` are of this process's training, evaluations and saves not counted.
     """
     earlier = read_run_state(resumed)["work"]["tokens"] if resumed else 0
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())  # before an engine takes them apart
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.stopped and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(trainer.state.global_step)
@@ -284,7 +288,7 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
     }
     training_counts = trainer.train_dataset.token_counts(len(trainer.byte_lengths))
     return {
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "parameters": parameters,
         "steps": trainer.state.global_step,
         "tokens": work.tokens,
         "flops": work.flops,

@@ -23,6 +23,7 @@ from .objectives.batches import IGNORED
 from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
+from .sharded import full_state_dict, prepare_for_sharding
 from .stopping import StopSignal
 from .throughput import Throughput, Totals
 
@@ -145,9 +146,11 @@ class PretrainTrainer(Trainer):
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`Trainer`'s own optimizer, or Muon with AdamW; raises `InputError` where Muon would see parts of matrices."""
+        if self.optimizer is None:
+            prepare_for_sharding(self.accelerator, self.model)
         if self.optimizer is None and getattr(self.args, "muon", False):
-            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise InputError("muon needs whole matrices, which FSDP and DeepSpeed take apart: leave it out there.")
+            if self.is_deepspeed_enabled or (self.is_fsdp_enabled and not self.accelerator.is_fsdp2):
+                raise InputError("muon needs whole matrices, which DeepSpeed and FSDP1 take apart: use FSDP2 or AdamW.")
             self.optimizer = MuonAdamW(
                 self.model if model is None else model,
                 lr=self.args.learning_rate,
@@ -306,6 +309,15 @@ class PretrainTrainer(Trainer):
         self.held_out = held_out
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in held_out.metrics().items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(dataset))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As `Trainer.save_model`, but whole weights under every engine."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
+            return
+        self._save(output_dir or self.args.output_dir, full_state_dict(self.accelerator, self.model_wrapped))
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         with self._own_use_cache():

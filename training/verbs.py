@@ -10,7 +10,7 @@ from .stopping import STOPPED, Stopped
 
 # Optional libraries that a verb imports when it needs them, and the extra of `pip install trivium[...]` that has them.
 EXTRAS = {"accelerate": "train", "datasets": "train", "gguf": "gguf", "peft": "peft", "tensorboard": "train"}
-EXTRAS |= {"yaml": "train", "codecarbon": "emissions", "matplotlib": "plot"}
+EXTRAS |= {"yaml": "train", "codecarbon": "emissions", "deepspeed": "deepspeed", "matplotlib": "plot"}
 
 # A disk or a quota is full. Rust libraries (safetensors, tokenizers) keep the system's words and drop its error number;
 # torch's archive writer says only that it stands at another position than it should.

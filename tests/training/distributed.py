@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import datasets
 import numpy as np
 import torch
 from accelerate.state import DistributedType, PartialState
@@ -24,11 +25,11 @@ from transformers.distributed import DistributedConfig
 import trivium
 from trivium.training import optimizer
 from trivium.training.arguments import PretrainTrainingArguments
+from trivium.training.data.packing import PackedDataset
 from trivium.training.objectives.causal_lm import CausalLMCollator
 from trivium.training.objectives.masked_lm import MaskedLMCollator
 from trivium.training.objectives.span_corruption import SpanCorruptionCollator
-from trivium.training.optimizer import MuonAdamW, whole
-from trivium.training.sharded import full_state_dict, prepare_for_sharding
+from trivium.training.optimizer import whole
 from trivium.training.trainer import PretrainTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,49 +65,14 @@ class Arguments(PretrainTrainingArguments):
     __post_init__ = TrainingArguments.__post_init__
 
 
-def packed_rows(rows: int, length: int = 32) -> list[dict[str, Any]]:
-    """Rows of documents of very different lengths that count in steps, as [`PackedDataset`] gives them.
-
-    Their number should be a multiple of all batch sizes: at the end of an epoch processes would repeat some.
-    """
+def packed_rows(documents: int, length: int = 32, seed: int | None = 0) -> PackedDataset:
+    """Rows of documents of very different lengths that count in steps."""
     generator = np.random.default_rng(0)
-    draws = [generator.integers((0, 1, 3), (400, 4, 50)) for _ in range(3 * rows)]
-    ids = np.concatenate([(start + step * np.arange(size)) % 400 + 8 for start, step, size in draws])
-    positions = np.concatenate([np.arange(size) for _, _, size in draws])
-    positions = [restarted(row) for row in positions[: rows * length].reshape(rows, length)]
-    ids = ids[: rows * length].reshape(rows, length)
-    return [
-        {"input_ids": row, "position_ids": where, "place": (0, number)}
-        for number, (row, where) in enumerate(zip(ids, positions, strict=True))
-    ]
-
-
-def restarted(positions: np.ndarray) -> np.ndarray:
-    """Positions of a row whose first document began in the row before, counted from the beginning of the row."""
-    first = np.flatnonzero(positions[1:] == 0)[:1] + 1
-    return positions - positions[0] * (np.arange(len(positions)) < (first[0] if len(first) else len(positions)))
-
-
-class Sharding(PretrainTrainer):
-    """What the trainer does once it is wired."""
-
-    def create_optimizer(self, model=None):
-        prepare_for_sharding(self.accelerator, self.model)
-        if self.optimizer is None and self.args.muon:
-            self.optimizer = MuonAdamW(
-                self.model if model is None else model,
-                lr=self.args.learning_rate,
-                betas=(self.args.adam_beta1, self.args.adam_beta2),
-                eps=self.args.adam_epsilon,
-                weight_decay=self.args.weight_decay,
-            )
-        return super().create_optimizer(model)
-
-    def save_model(self, output_dir=None, _internal_call=False):
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            self._save(output_dir or self.args.output_dir, full_state_dict(self.accelerator, self.model_wrapped))
-        else:
-            super().save_model(output_dir, _internal_call)
+    draws = [generator.integers((0, 1, 3), (400, 4, 50)) for _ in range(documents)]
+    ids = [((start + step * np.arange(size)) % 400 + 8).tolist() for start, step, size in draws]
+    features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
+    tokens = datasets.Dataset.from_dict({"input_ids": ids}, features=features)
+    return PackedDataset(tokens, length, seed=seed)
 
 
 def make_trainer(family: str, tokenizer: str, folder: Path, **arguments: Any) -> PretrainTrainer:
@@ -123,12 +89,12 @@ def make_trainer(family: str, tokenizer: str, folder: Path, **arguments: Any) ->
         logging_steps=1,
         seed=3,
     )
-    return Sharding(
+    return PretrainTrainer(
         model=model_class(config_class(**SHAPE | shape)),
         args=Arguments(**defaults | arguments),
         data_collator=collator(loaded),
-        train_dataset=packed_rows(48),
-        eval_dataset=packed_rows(9),
+        train_dataset=packed_rows(60),  # more than one pass
+        eval_dataset=packed_rows(12, seed=None),
         processing_class=loaded,
         byte_lengths=[1] * VOCAB,
     )
