@@ -93,6 +93,8 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     output_dir = Path(training_args.output_dir or "")
     objective = choose_objective(args)
     config_class, _ = FAMILIES[args.family]
+    if objective.head and training_args.label_smoothing_factor:
+        raise InputError(f"`label_smoothing_factor` knows one loss, but '{args.objective}' has two: leave it out.")
     check_output_dir(output_dir, config_class.model_type)
     settings = settings_of(args, training_args)
     resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)

@@ -5,9 +5,10 @@ from types import ModuleType
 
 import transformers
 import transformers.processing_utils  # it replaces the module `transformers`: let that be done by now
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
-from .modeling import AUTO_CLASSES
+from .modeling import AUTO_CLASSES, TriviumDecoderForCausalLM
 
 CONFIG_CLASSES = (TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig)
 
@@ -23,6 +24,10 @@ def register() -> None:
     for auto_name, models in AUTO_CLASSES.items():
         for model in models:
             getattr(transformers, auto_name).register(model.config_class, model, exist_ok=True)
+    # Where `Trainer` looks up whether labels are those of the next token, when it smooths them itself.
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[TriviumDecoderForCausalLM.config_class.model_type] = (
+        TriviumDecoderForCausalLM.__name__
+    )
     names = {model.__name__: model for models in AUTO_CLASSES.values() for model in models}
     names |= {config.__name__: config for config in CONFIG_CLASSES}
     for module in _copies_of_transformers():

@@ -234,6 +234,7 @@ def bert(tmp_path):
         ("encoder", ["--mlm_probability", "2"], "`mlm_probability` must lie in (0, 1], not 2.0."),
         ("decoder", ["--architecture", "bert-base"], "the architecture 'bert-base' is of the family encoder"),
         ("decoder", ["--architecture", "gtp2"], "there is no architecture 'gtp2': did you mean gpt2"),
+        ("encoder", ["--objective", "next-sentence", "--label_smoothing_factor", "0.1"], "knows one loss"),
         ("encoder-decoder", ["--objective", "denoising", "--noises", "salt"], "there is no noise 'salt'"),
         ("decoder", ["--objective", "fill-in-the-middle", "--fim_rate", "2"], "`fim_rate`"),
         ("encoder-decoder", ["--mean_span_length", "0"], "`mean_span_length` must be at least 1"),

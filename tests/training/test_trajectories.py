@@ -3,6 +3,7 @@
 import datasets
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
@@ -54,9 +55,10 @@ class Case:
         config = CONFIGS[self.family](**self.config)
         return self.head._from_config(config, **options)
 
-    def run(self, folder, size=4, accumulation=1, stock=False, collator=None, **options):
+    def run(self, folder, size=4, accumulation=1, stock=False, collator=None, steps=STEPS, smoothing=0.0, **options):
         sizes = dict(per_device_train_batch_size=size, gradient_accumulation_steps=accumulation)
         arguments = dict(output_dir=str(folder)) | SCHEDULE | QUIET | sizes
+        arguments |= dict(max_steps=steps, label_smoothing_factor=smoothing)
         common = dict(data_collator=collator or self.collator, train_dataset=self.rows)
         if stock:
             arguments |= dict(adam_beta2=0.95, **PLAIN)
@@ -67,7 +69,7 @@ class Case:
             trainer = PretrainTrainer(self.model(**options), args=training_args, byte_lengths=byte_lengths, **common)
         trainer.train()
         logged = [(entry["loss"], entry["grad_norm"]) for entry in trainer.state.log_history if "loss" in entry]
-        assert len(logged) == STEPS
+        assert len(logged) == steps
         return torch.tensor(logged)
 
 
@@ -139,3 +141,20 @@ def test_losses_and_gradients_are_the_same(case, reference, tmp_path, way):
     found = case.run(tmp_path, **options)
     assert reference[-1, 0] < reference[0, 0]  # it learns, so errors would add up
     torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] != "next-sentence"], indirect=True, ids="-".join)
+def test_smoothed_labels_are_those_that_each_position_predicts(case, tmp_path, stock):
+    """Against the same loss with the smoothing of torch, on what a model that is asked for logits gives."""
+    collator, rows = case.collator, [case.rows[row] for row in range(4)]
+    batch = collator(rows)
+    labels = batch["labels"]
+    model = case.model().eval()
+    with torch.no_grad():
+        logits = model(**batch, return_logits=True).logits
+    if case.family == "decoder":
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    expected = cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=0.1)
+    found = case.run(tmp_path, stock=stock, size=2, accumulation=2, steps=1, smoothing=0.1)
+    assert found[0, 0].item() == pytest.approx(expected.item(), rel=1e-5)
