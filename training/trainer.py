@@ -160,6 +160,11 @@ class PretrainTrainer(Trainer):
             )
         return super().create_optimizer(model)
 
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """The matrices that are no embeddings; `Trainer` tells norms by their names, of which ours are not all."""
+        embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+        return [name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in embeddings]
+
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """`Trainer`'s own schedule, or the end of one; see [`Cooldown`]."""
         if self._cooldown and self.lr_scheduler is None:

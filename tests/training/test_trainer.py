@@ -217,6 +217,20 @@ def test_how_often_to_log_and_save_is_as_asked_after_resuming(tmp_path):
     assert [entry["step"] for entry in again.state.log_history if "loss" in entry] == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("muon", [False, True])
+def test_norms_biases_and_embeddings_do_not_decay(tmp_path, muon):
+    model = decoder(attention_bias=True, tie_word_embeddings=False)
+    trainer = trainer_for(model, tmp_path, muon=muon)
+    trainer.create_optimizer()
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = trainer.optimizer.param_groups
+    decays = {names[p] for group in groups if group["weight_decay"] for p in group["params"]}
+    rest = {names[p] for group in groups if not group["weight_decay"] for p in group["params"]}
+    assert decays | rest == set(names.values()) and not decays & rest
+    assert all(name.endswith("_proj.weight") or (name == "lm_head.weight" and not muon) for name in decays)
+    assert {"model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.bias"} <= rest
+
+
 def test_muon_is_one_flag_and_survives_a_checkpoint(tmp_path):
     whole = trainer_for(decoder(), tmp_path / "whole", muon=True, max_steps=4, save_steps=2)
     whole.train()

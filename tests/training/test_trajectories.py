@@ -21,7 +21,7 @@ from trivium.training.trainer import PretrainTrainer
 STEPS = 20
 CASES = [(family, name) for family, objectives in OBJECTIVES.items() for name in objectives]
 SHAPE = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
-SCHEDULE = dict(max_steps=STEPS, learning_rate=3e-3, lr_scheduler_type="constant", weight_decay=0.1, seed=1)
+SCHEDULE = dict(max_steps=STEPS, learning_rate=3e-3, lr_scheduler_type="constant", weight_decay=0.0, seed=1)
 QUIET = dict(logging_steps=1, save_strategy="no", disable_tqdm=True, use_cpu=True)
 PLAIN = dict(remove_unused_columns=False, train_sampling_strategy="sequential", dataloader_pin_memory=False)
 
