@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Subset
 from transformers import Trainer, TrainingArguments
 
 import trivium
@@ -141,6 +142,26 @@ def test_losses_and_gradients_are_the_same(case, reference, tmp_path, way):
     found = case.run(tmp_path, **options)
     assert reference[-1, 0] < reference[0, 0]  # it learns, so errors would add up
     torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, indirect=True, ids="-".join)
+def test_the_held_out_loss_is_one_number_whatever_the_batch_size_and_packed_or_not(case, tmp_path):
+    found = []
+    for collator, sizes in ((case.collator, (1, 2, 8)), (padded(case.collator), (1, 8))):
+        for size in sizes:
+            arguments = dict(output_dir=str(tmp_path), per_device_eval_batch_size=size, max_steps=1)
+            trainer = PretrainTrainer(
+                case.model(),
+                args=PretrainTrainingArguments(**arguments | QUIET),
+                data_collator=collator,
+                eval_dataset=Subset(case.rows, range(13)),
+                byte_lengths=[token % 4 for token in range(case.config["vocab_size"])],
+            )
+            found.append(trainer.evaluate())
+    for metrics in found[1:]:
+        for name in ("loss", "bits_per_byte"):
+            assert metrics[f"eval_{name}"] == pytest.approx(found[0][f"eval_{name}"], rel=1e-6)
+        assert metrics["eval_predicted_bytes"] == found[0]["eval_predicted_bytes"] > 0
 
 
 @pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
