@@ -76,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 def train(family: str, folder: Path, max_steps: int | None) -> dict[str, Any]:
     """Pretrains one family by its tiny recipe; returns what was measured."""
     argv = ["--config", f"{family}-tiny", "--output_dir", str(folder), "--save_strategy", "no"]
+    argv += ["--fresh", "true"]  # whatever an earlier demonstration left
     if max_steps is not None:
         argv += ["--max_steps", str(max_steps)]
     args, training_args = parse(argv, (PretrainArguments, PretrainTrainingArguments))

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -47,12 +48,13 @@ MEASURING_SECONDS = 0.2
 Sum = Callable[[torch.Tensor], torch.Tensor]
 
 
+@cache
 def peak_flops(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> tuple[float, str]:
     """The most floating point operations a second that the device can do in products of `dtype`.
 
     Returns:
         The number, and whether it is "known" (16-bit numbers on a GPU of [`PEAK_FLOPS`]) or "measured" on a large
-        product. A measured one is what the libraries reach, somewhat less than a maker's figure.
+        product, once in a process. A measured one is what the libraries reach, somewhat less than a maker's figure.
     """
     if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
         peak = known_peak(torch.cuda.get_device_name(device))
