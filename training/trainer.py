@@ -92,6 +92,7 @@ class PretrainTrainer(Trainer):
     def _restore(self, checkpoint: Path) -> None:
         """What `Trainer` does not restore: the place in the data, the guard's memory, a cooldown."""
         state = read_run_state(checkpoint)
+        self._last_saved = str(checkpoint)
         self.train_dataset.load_state_dict(state["data"])
         self._start = Place(state["step"], state["data"]["rows"])
         self.guard.load_state_dict(state["guard"])
@@ -201,9 +202,10 @@ class PretrainTrainer(Trainer):
             return
         assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)  # parameters without gradients are left as they are
-        logger.warning("step %d is left out: %s.", self.state.global_step + 1, reason)
+        if self.args.should_log:
+            logger.warning("step %d is left out: %s.", self.state.global_step + 1, reason)
         if self.guard.gives_up:
-            good = self.state.best_model_checkpoint or self._last_saved or "none was saved"
+            good = self._last_saved or "none was saved"
             raise InputError(
                 f"ten steps in a row were left out, the last, {self.state.global_step + 1}, because {reason}. The last "
                 f"good checkpoint: {good}; lower the learning rate, or look at the data."
@@ -220,14 +222,25 @@ class PretrainTrainer(Trainer):
         return loss, grad_norm
 
     def count_step(self) -> None:
-        """After each step: how far through the data the run is, and whether it has been asked to stop."""
+        """After each step: how far through the data the run is, what is due at the end of a pass, whether to stop."""
         if self._own_order:
-            try:
-                self.state.epoch = self._batches().place(self.state.global_step).row / len(self.train_dataset)
-            except TypeError:
-                self.state.epoch = float(self.train_dataset.epoch)
+            passes, self.state.epoch = (
+                int(self._passes(self.state.global_step - 1)),
+                self._passes(self.state.global_step),
+            )
+            if int(self.state.epoch) > passes:
+                self.control.should_log |= self.args.logging_strategy == "epoch"
+                self.control.should_evaluate |= self.args.eval_strategy == "epoch"
+                self.control.should_save |= self.args.save_strategy == "epoch"
         if self.stopped:
             self.control.should_save = self.control.should_training_stop = True
+
+    def _passes(self, step: int) -> float:
+        """How often the data has been read after so many steps; of a stream, which has no length, in whole numbers."""
+        try:
+            return self._batches().place(step).row / len(self.train_dataset)
+        except TypeError:
+            return float(self.train_dataset.epoch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds to what `Trainer` logs of training the speed since the last time, and how many steps were left out."""

@@ -209,6 +209,18 @@ def test_several_held_out_sets_are_reported_each_and_together(tmp_path):
     )
 
 
+def test_what_is_due_at_the_end_of_a_pass_is_done_there(tmp_path):
+    """Of 5 rows, two a step: the second pass ends in step 5."""
+    arguments = dict(eval_strategy="epoch", save_strategy="epoch", logging_strategy="epoch", save_total_limit=9)
+    trainer = trainer_for(decoder(), tmp_path, max_steps=7, **arguments)
+    assert len(trainer.train_dataset) == 5
+    trainer.train()
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint-3", "checkpoint-5", "checkpoint-7"]
+    assert [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry] == [3, 5, 7]
+    epochs = {entry["step"]: entry["epoch"] for entry in trainer.state.log_history if "loss" in entry}
+    assert epochs == pytest.approx({3: 6 / 5, 5: 2, 7: 14 / 5})
+
+
 def test_how_often_to_log_and_save_is_as_asked_after_resuming(tmp_path):
     trainer_for(decoder(), tmp_path, max_steps=2, save_steps=2, logging_steps=2).train()
     again = trainer_for(decoder(), tmp_path, max_steps=6, save_steps=1, logging_steps=1, save_total_limit=9)

@@ -92,6 +92,11 @@ class Mixture(Dataset):
         return any(getattr(source, "in_order", False) for source in self.sources.values())
 
     @property
+    def epoch(self) -> int:
+        """How many times the stream that has been read most often was read to its end."""
+        return max(getattr(source, "epoch", 0) for source in self.sources.values())
+
+    @property
     def length(self) -> int:
         """Tokens per row."""
         return next(iter(self.sources.values())).length
