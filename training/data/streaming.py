@@ -75,7 +75,6 @@ class StreamedDataset(Dataset):
         self.num_tokens = 0  # read so far
         self._texts, self._tokenize, self._seed, self._packing = texts, tokenize, seed, packing
         self._counts = np.zeros(0, np.int64)
-        self._initial = texts.state_dict()
         self._begin(0, BEGINNING)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -155,10 +154,12 @@ class StreamedDataset(Dataset):
         """Yields the documents from `cursor` on, for ever, each with the cursor where it begins."""
         for epoch in count(cursor["epoch"]):
             self._texts.set_epoch(epoch)
-            self._texts.load_state_dict(cursor["stream"] or self._initial)
+            self._texts.load_state_dict(
+                cursor["stream"]
+            )  # `None` is its beginning, wherever others left off reading it
             found = False
             skipped, used = cursor["documents"], cursor["tokens"]
-            for stream, texts in self._batches():
+            for stream, texts in self._batches(cursor["stream"]):
                 for number, tokens in enumerate(self._tokenized(texts)):
                     if number < skipped or not len(tokens):
                         continue
@@ -170,9 +171,9 @@ class StreamedDataset(Dataset):
                 raise InputError("the stream holds no tokens: give more data.")
             cursor = BEGINNING
 
-    def _batches(self) -> Iterator[tuple[Any, list[str]]]:
-        """Yields the texts of the stream in batches, each with the state of the stream before it."""
-        state, texts = self._texts.state_dict(), []
+    def _batches(self, state: Any) -> Iterator[tuple[Any, list[str]]]:
+        """Yields the texts of the stream from `state` on in batches, each with the state of the stream before it."""
+        texts: list[str] = []
         for example in self._texts:
             texts.append(example["text"])
             if len(texts) == BATCH_DOCUMENTS:

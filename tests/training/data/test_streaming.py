@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from itertools import islice
 
 import datasets
 import numpy as np
@@ -90,6 +91,17 @@ def test_what_lies_behind_is_not_read_again():
     second.load_state_dict(state)
     rows_of(second, third_of_a_pass, third_of_a_pass + 1)
     assert 0 not in opened
+
+
+@pytest.mark.parametrize("read", [1, 10**9])
+def test_a_stream_that_others_have_read_from_begins_at_its_beginning(read):
+    texts = stream()
+    list(islice(texts.iter(3), read))  # as who trains a tokenizer does
+    rows = 2 * sum(map(len, tokenize([d["text"] for d in documents([0, 1, 2])]))) // LENGTH
+    assert_same(
+        rows_of(StreamedDataset(texts, tokenize, LENGTH), 0, rows),
+        rows_of(StreamedDataset(stream(), tokenize, LENGTH), 0, rows),
+    )
 
 
 def test_rows_that_have_gone_by_and_empty_streams_are_said():
