@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -240,39 +242,117 @@ def test_stopped_at_any_step_and_resumed_is_bit_for_bit_uninterrupted(
         assert {**one, "files": 0} == {**other, "files": 0}
 
 
+MODULE = "trivium.training.pretrain"
+# The verb, killed before so many of its operations on files that are being saved or deleted.
+KILLED_IN_A_SAVE = f"""
+import os, signal, sys
+from {MODULE} import main
+
+left = int(sys.argv.pop(1))
+
+def count_down(event, arguments):
+    global left
+    if not event.startswith(("open", "os.", "shutil.")):
+        return
+    paths = [os.fspath(each) for each in arguments if isinstance(each, str | os.PathLike)]
+    if any(".saving-" in path or ".deleting-" in path for path in paths):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count_down)
+main()
+"""
+
+
+@contextmanager
+def running(*arguments):
+    """Python in a process of its own, of which the lines can be read that it prints; killed if it has not ended."""
+    command, environment = [sys.executable, *arguments], os.environ | {"PYTHONUNBUFFERED": "1"}
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with subprocess.Popen(command, env=environment, **output) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_steps(process, count):
+    """Waits until a run that logs every step has taken so many."""
+    printed = []
+    while sum("'grad_norm'" in line for line in printed) < count:
+        printed.append(process.stdout.readline())
+        assert printed[-1], "".join(printed)
+
+
 @pytest.mark.slow
 def test_killed_at_ten_random_moments_a_run_always_goes_on_and_loses_only_steps_since_its_last_checkpoint(
     argv, tmp_path
 ):
-    whole, out = argv(out="whole", max_steps=40), argv(max_steps=40)
-    command = [sys.executable, "-m", "trivium.training.pretrain"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *whole], env=environment, check=True, capture_output=True)
-    chance, reached, killed, inside_a_save = random.Random(0), 0, 0, 0
-    while killed < 10:
-        process = subprocess.Popen(
-            [*command, *out], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        folder = tmp_path / "out"
-        deadline, moment = time.monotonic() + 120, chance.choice(["save", "step"])
-        while process.poll() is None and time.monotonic() < deadline:
-            saving = any(folder.glob(".saving-*"))
-            started = bool(checkpoints_in(folder)) or killed == 0
-            if (moment == "save" and saving) or (moment == "step" and started and chance.random() < 0.0005):
-                break
-            time.sleep(0.0002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed += 1
-        inside_a_save += any(folder.glob(".saving-*"))
-        whole_ones = [path for path in checkpoints_in(folder) if what_is_broken(path) is None]
-        assert whole_ones == checkpoints_in(folder)  # what goes by the name of a checkpoint is one
-        latest = int(whole_ones[-1].name.rpartition("-")[2]) if whole_ones else 0
+    fields = dict(max_steps=60, logging_steps=1, save_total_limit=2)
+    verb.main(argv(out="whole", **fields))
+    recipe, folder, chance = argv(**fields), tmp_path / "out", random.Random(0)
+    reached = inside_a_save = 0
+    for kill in range(10):
+        how = ["-c", KILLED_IN_A_SAVE, str(chance.randrange(80))] if kill % 2 else ["-m", MODULE]
+        with running(*how, *recipe) as process:
+            if kill % 2 == 0:
+                wait_for_steps(process, chance.randint(1, 6))
+                time.sleep(chance.uniform(0, 0.05))
+                process.kill()
+            process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        inside_a_save += any(folder.glob(".saving-*")) or any(folder.glob(".deleting-*"))
+        checkpoints = checkpoints_in(folder)
+        assert all(what_is_broken(path) is None for path in checkpoints)  # what goes by the name of one is one
+        latest = int(checkpoints[-1].name.rpartition("-")[2]) if checkpoints else 0
         assert latest >= reached
         reached = latest
-    assert inside_a_save > 0
-    subprocess.run([*command, *out], env=environment, check=True, capture_output=True)
+    assert inside_a_save >= 3 and 0 < reached < 60
+    verb.main(recipe)
     same_weights(tmp_path / "whole", tmp_path / "out")
+
+
+def stop_two_processes(recipe, which):
+    """Starts a recipe in two processes, and sends SIGTERM, as Slurm does to the launcher, or to one of the two."""
+    with running("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", MODULE, *recipe) as process:
+        wait_for_steps(process, 2)
+        workers = [child for child in psutil.Process(process.pid).children() if MODULE in child.cmdline()]
+        assert len(workers) == 2
+        (psutil.Process(process.pid) if which == "launcher" else workers[1]).terminate()
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode not in (0, -signal.SIGKILL)
+    assert said.count("as SIGTERM asked; the same command goes on from there") == 2
+    assert not any(psutil.pid_exists(worker.pid) for worker in workers)
+
+
+@pytest.mark.slow
+def test_stopped_in_two_processes_a_run_goes_on_in_one_and_in_two_again(argv, tmp_path, monkeypatch, caplog):
+    model = RECIPE["model"] | {"hidden_dropout": 0.0}  # each process draws its own
+    fields = dict(max_steps=40, save_steps=40, logging_steps=1, gradient_accumulation_steps=4, model=model)
+    one, two = (argv(per_device_train_batch_size=rows, **fields) for rows in (4, 2))
+    verb.main(argv(out="whole", per_device_train_batch_size=4, **fields))
+    stop_two_processes(two, "launcher")
+    (first,) = checkpoints_in(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        stop_at(patch, read_run_state(first)["step"] + 3)
+        assert run(verb.main, one) == STOPPED
+    stop_two_processes(two, "worker")
+    verb.main(one)
+    assert "Changed since" not in caplog.text
+    *stops, last = checkpoints_in(tmp_path / "out")
+    assert len(stops) == 3 and last.name == "checkpoint-40"
+    for stop in stops:
+        state = read_run_state(stop)
+        assert state["data"]["rows"] == 16 * state["step"]
+    expected, losses = (logged_losses(tmp_path / name) for name in ("whole", "out"))
+    assert len(expected) == 40 and losses == pytest.approx(expected, rel=1e-5)
+
+
+def logged_losses(folder):
+    """By step."""
+    state = json.loads((folder / "checkpoint-40" / "trainer_state.json").read_text())
+    return {entry["step"]: entry["loss"] for entry in state["log_history"] if "grad_norm" in entry}
 
 
 def test_arguments_of_a_mixture_are_checked():
