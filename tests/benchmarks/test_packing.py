@@ -1,0 +1,80 @@
+"""The measurements of packing are what they say, at a toy size."""
+
+import json
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pytest
+
+from benchmarks import packing
+from trivium.training.data.packing import PackedDataset
+
+LENGTHS = np.array([3, 5, 40, 90])
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return datasets.Dataset.from_list([*packing.islice(packing.python_docs(), 40)]).select_columns("text")
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+def test_padding_to_the_longest_is_counted_as_a_loop_would(sides, monkeypatch):
+    monkeypatch.setattr(packing, "BATCH", 4)
+    lengths = np.random.default_rng(1).integers(1, 50, (18, sides))
+    order = np.random.default_rng(packing.SEED).permutation(18)[:16]
+    padding = area = 0
+    for start in range(0, 16, 4):
+        for side in range(sides):
+            batch = [lengths[index, side] for index in order[start : start + 4]]
+            padding += sum(max(batch) - length for length in batch)
+            area += 4 * max(batch)
+    assert packing.padded_to_longest(lengths) == pytest.approx(padding / area) != 0
+
+
+def test_docstrings_are_read_once_each_and_no_further_than_asked(tmp_path, monkeypatch):
+    long, other = " ".join(["word"] * 50), " ".join(["others"] * 50)
+    (tmp_path / "a.py").write_text(
+        f'"""{long}"""\n\n\nclass A:\n    """{other}"""\n\n    def f():\n        """short"""\n'
+    )
+    (tmp_path / "b.py").write_text("not python")
+    (tmp_path / "c.py").write_text(
+        f'raise SystemExit\n\n\nasync def f():\n    """{long}"""\n\n\ndef g():\n    "x{other}"\n'
+    )
+    monkeypatch.setattr(packing, "sysconfig", SimpleNamespace(get_path=lambda name: tmp_path))
+    found = [document["text"] for document in packing.docstrings(10_000)]
+    assert found == [long, other, f"x{other}"]
+    assert len([*packing.docstrings(len(long))]) < len(found)
+
+
+def test_documents_of_random_tokens_are_as_many_and_as_long_as_asked(tmp_path):
+    packing.write_documents(tmp_path / "x.arrow", 2500, LENGTHS)
+    rows = PackedDataset(datasets.Dataset.from_file(str(tmp_path / "x.arrow")), 16)
+    assert len(rows.lengths) == 2500 and set(rows.lengths.tolist()) == set(LENGTHS.tolist())
+
+
+def test_a_resumed_process_says_its_seconds_and_megabytes(tmp_path, capsys):
+    path = tmp_path / "x.arrow"
+    packing.write_documents(path, 300, LENGTHS)
+    state = PackedDataset(datasets.Dataset.from_file(str(path)), 16, seed=packing.SEED).state_dict(1000)
+    packing.print_resuming(str(path), 16, state)
+    seconds, megabytes = map(float, capsys.readouterr().out.split())
+    assert 0 < seconds < 10 and megabytes >= 0
+
+
+def test_every_objective_is_measured_and_written_down(texts, tmp_path, monkeypatch):
+    objectives = {"encoder": ["next-sentence"], "decoder": ["pairs"], "encoder-decoder": ["ul2", "pairs"]}
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- packing -->\nold\n<!-- /packing -->\nafter\n")
+    monkeypatch.setattr(packing, "OBJECTIVES", objectives)
+    monkeypatch.setattr(packing, "corpora", lambda folder, quick: {"docstrings": texts})
+    monkeypatch.setattr(packing, "measure_resuming", lambda path, length, row: (1.0, 2.0))
+    packing.main(["--quick", "--repetitions", "1", "--output", str(tmp_path), "--write", str(page)])
+    results = json.loads((tmp_path / "packing.json").read_text())
+    padding = {f"{entry['family']} {entry['objective']}": entry["padding"] for entry in results["waste"]}
+    assert padding["encoder next-sentence"] == 0 and padding["decoder pairs"] < 0.05 < padding["encoder-decoder ul2"]
+    assert all(0 <= entry[share] <= 1 for entry in results["waste"] for share in ("stock", "left out", "cut"))
+    assert [entry["documents"] for entry in results["costs"]] == [100, 1000]
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    assert "| encoder-decoder, ul2 | docstrings | 64 |" in text
