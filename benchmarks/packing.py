@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from trivium.tokenization import train_tokenizer
 from trivium.training.arguments import PretrainArguments
-from trivium.training.data.corpus import python_docs
+from trivium.training.data.corpus import SKIPPED_FOLDERS, python_docs
 from trivium.training.data.packing import WINDOW_TOKENS, PackedDataset, document_lengths
 from trivium.training.data.pairs import PackedPairs
 from trivium.training.data.sources import Texts
@@ -41,6 +41,7 @@ from . import report
 
 CHARACTERS = 30_000_000  # of docstrings
 SHORTEST = 200  # characters of a docstring
+SHORTEST_TARGETS = 16  # tokens of a row's targets
 VOCABULARY = 8192
 TOKENIZER_DOCUMENTS = 2000
 LENGTHS = (512, 2048)
@@ -48,27 +49,37 @@ BATCH = 16  # rows, and documents that the stock way pads to the longest of them
 BATCHES = 64
 COUNTS = (10_000, 100_000, 1_000_000)
 WINDOWS = 2  # that are planned and read for the speed
-DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 SEED = 0
 
 
 def docstrings(characters: int) -> Iterator[dict[str, str]]:
     """Yields `{"text"}`, different docstrings of the installed packages, in the order of their files, up to so many."""
     seen: set[str] = set()
-    for path in sorted(Path(sysconfig.get_path("purelib")).rglob("*.py")):
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of the parser, about others' code
-                tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, OSError):
+    library = Path(sysconfig.get_path("purelib"))
+    for path in sorted(library.rglob("*.py")):
+        if not SKIPPED_FOLDERS.isdisjoint(path.relative_to(library).parts):
             continue
-        for node in ast.walk(tree):
-            text = ast.get_docstring(node) if isinstance(node, DEFINITIONS) else None
-            if text and len(text) >= SHORTEST and text not in seen:
-                if characters <= 0:
-                    return
+        for text in _docstrings(path):
+            if characters <= 0:
+                return
+            if len(text) >= SHORTEST and text not in seen:
                 seen.add(text)
                 characters -= len(text)
                 yield {"text": text}
+
+
+def _docstrings(path: Path) -> Iterator[str]:
+    """Yields the docstrings of a source file, which is parsed but never run."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the parser, about others' code
+            stack: list[Any] = [ast.parse(path.read_bytes())]
+    except (SyntaxError, ValueError, OSError):
+        return
+    while stack:
+        node = stack.pop()
+        yield ast.get_docstring(node) or ""
+        stack.extend(child for child in reversed(node.body) if isinstance(child, DEFINITIONS))
 
 
 def corpora(folder: str, quick: bool) -> dict[str, datasets.Dataset]:
@@ -102,7 +113,7 @@ def make_batches(
     held_out = texts.select(range(1))
     rows, _ = make_rows(args, objective, tokenizer, {"data": Texts(texts, held_out)}, SEED)
     if objective.pairs and args.family == "encoder-decoder":
-        args.max_target_length = rows.balanced_target_length
+        args.max_target_length = max(rows.balanced_target_length, SHORTEST_TARGETS)
         rows, _ = make_rows(args, objective, tokenizer, {"data": Texts(texts, held_out)}, SEED)
     documents = tokenized_documents(rows) if objective.other_documents else None
     return rows, objective.collator(Made(tokenizer, args, SEED, documents))
