@@ -56,7 +56,6 @@ def test_pairs_with_a_blank_side_are_left_out_and_na_is_a_text(tmp_path, kind):
         ([{"en": "one", "fr": "un"}] * 3, "fr", {}, "all pairs read the same text"),
         ([{"en": "one", "fr": " "}], "fr", {}, "holds no text"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_pairs_is_said(tmp_path, content, target, more, sentence):
     with pytest.raises(InputError, match=sentence):
