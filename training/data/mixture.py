@@ -1,5 +1,6 @@
 """Several sources mixed by weight, row by row, in an order that needs no history."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ class Mixture(Dataset):
         if not weights and self.in_order:
             raise InputError("the length of a stream is not known: give every source of the mixture a weight.")
         weights = weights or {name: len(source) for name, source in self.sources.items()}
-        if set(weights) != set(self.sources) or min(weights.values()) <= 0:
+        if set(weights) != set(self.sources) or not all(map(_is_weight, weights.values())):
             raise InputError(
                 f"the mixture needs a weight above 0 for each of {', '.join(self.sources)}, not {dict(weights)}."
             )
@@ -128,3 +129,7 @@ class Mixture(Dataset):
             sources = np.repeat(np.arange(len(counts)), counts)
             self._latest = block, np.random.default_rng([self.seed, block]).permutation(sources)
         return self._latest[1]
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -81,8 +82,14 @@ def test_state_brings_every_source_to_its_place():
         mixture({"a": 2, "b": 1}).load_state_dict(state)
 
 
-@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "b": 0}, {"a": 1, "b": -1}, {"a": 1, "c": 1}], ids=str)
-def test_weights_must_be_there_and_positive(weights):
+@pytest.mark.parametrize("weight", [0, -1, "2", True, math.nan, math.inf])
+def test_weights_must_be_positive_numbers(weight):
+    with pytest.raises(InputError, match="needs a weight above 0 for each of a, b"):
+        Mixture({"a": Numbers(1), "b": Numbers(1)}, {"a": 1, "b": weight})
+
+
+@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "c": 1}], ids=str)
+def test_weights_must_be_those_of_the_sources(weights):
     with pytest.raises(InputError, match="needs a weight above 0 for each of a, b"):
         Mixture({"a": Numbers(1), "b": Numbers(1)}, weights)
 
