@@ -43,6 +43,7 @@ CHARACTERS = 30_000_000  # of docstrings
 SHORTEST = 200  # characters of a docstring
 SHORTEST_TARGETS = 16  # tokens of a row's targets
 VOCABULARY = 8192
+SENTINELS = 400
 TOKENIZER_DOCUMENTS = 2000
 LENGTHS = (512, 2048)
 BATCH = 16  # rows, and documents that the stock way pads to the longest of them
@@ -82,17 +83,29 @@ def _docstrings(path: Path) -> Iterator[str]:
         stack.extend(child for child in reversed(node.body) if isinstance(child, DEFINITIONS))
 
 
-def corpora(folder: str, quick: bool) -> dict[str, datasets.Dataset]:
-    """The texts by name, memory-mapped under `folder`."""
-    makers: dict[str, Callable[[], Iterator[dict[str, str]]]] = {
-        "python-docs": lambda: (
-            {"text": document["text"]} for document in islice(python_docs(), 40 if quick else None)
-        ),
-        "docstrings": partial(docstrings, 40_000 if quick else CHARACTERS),
+def corpora(folder: Path, quick: bool) -> dict[str, datasets.Dataset]:
+    """The texts by name, memory-mapped under `folder`, where they stay: reading them takes minutes."""
+
+    def embedded(documents: int | None) -> Iterator[dict[str, str]]:
+        return ({"text": document["text"]} for document in islice(python_docs(), documents))
+
+    makers: dict[str, tuple[Callable[..., Any], int | None]] = {
+        "python-docs": (embedded, 40 if quick else None),
+        "docstrings": (docstrings, 40_000 if quick else CHARACTERS),
     }
     return {
-        name: datasets.Dataset.from_generator(make, cache_dir=folder, fingerprint=name) for name, make in makers.items()
+        name: datasets.Dataset.from_generator(partial(make, size), cache_dir=str(folder), fingerprint=f"{name}-{size}")
+        for name, (make, size) in makers.items()
     }
+
+
+def make_tokenizer(family: str, texts: list[str], vocabulary: int) -> Any:
+    """A tokenizer of the family, an encoder-decoder's with sentinels enough for the longest rows."""
+    tokenizer = train_tokenizer(texts, family, vocab_size=vocabulary, show_progress=False)
+    if family == "encoder-decoder":
+        more = {"extra_special_tokens": [f"<extra_id_{index}>" for index in range(SENTINELS)]}
+        tokenizer.add_special_tokens(more, replace_extra_special_tokens=False)
+    return tokenizer
 
 
 def first_lines(texts: datasets.Dataset) -> datasets.Dataset:
@@ -215,7 +228,7 @@ def waste_table(texts: dict[str, datasets.Dataset], quick: bool) -> tuple[list[d
     for corpus, documents in texts.items():
         sample = documents[:TOKENIZER_DOCUMENTS]["text"]
         size = 512 if quick else VOCABULARY
-        tokenizers = {f: train_tokenizer(sample, f, vocab_size=size, show_progress=False) for f in OBJECTIVES}
+        tokenizers = {family: make_tokenizer(family, sample, size) for family in OBJECTIVES}
         for length in (64,) if quick else LENGTHS:
             for family, name in [(family, name) for family, names in OBJECTIVES.items() for name in names]:
                 found = measure_waste(family, name, tokenizers[family], documents, length, 2 if quick else BATCHES)
@@ -259,7 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
     datasets.disable_progress_bars()
     where = report.machine()
     with tempfile.TemporaryDirectory() as folder:
-        texts = corpora(folder, options.quick)
+        texts = corpora(options.output / "texts", options.quick)
         waste, first = waste_table(texts, options.quick)
         tokenizer = train_tokenizer(texts["docstrings"][:TOKENIZER_DOCUMENTS]["text"], "decoder", show_progress=False)
         tokens = tokenizer(texts["docstrings"][:20_000]["text"], verbose=False)["input_ids"]
