@@ -84,6 +84,8 @@ class PretrainTrainer(Trainer):
         """As `Trainer.train`; goes on exactly where `resume_from_checkpoint` was saved."""
         if hasattr(self.train_dataset, "set_epoch"):
             self.train_dataset.set_epoch(0)  # whoever read it before
+        if resume_from_checkpoint:
+            self.args.eval_on_start = False  # this is not the start
         if resume_from_checkpoint and self._own_order:
             self._restore(Path(resume_from_checkpoint))
         with self._stop:
