@@ -230,15 +230,18 @@ def _cell(value: Any) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.absolute().parent, delete=False) as file:
-        try:
+    """Writes a file that is there whole or not at all; raises `InputError` where none can be written."""
+    try:
+        handle, aside = tempfile.mkstemp(dir=path.absolute().parent)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
             file.write(text)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -178,6 +178,11 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["results.json"]
 
 
+def test_a_file_in_no_folder_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="gone/results.json' cannot be written: No such file"):
+        verb.write_whole(tmp_path / "gone" / "results.json", "new")
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
