@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 
 
 def test_a_file_in_no_folder_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(InputError, match="gone/results.json' cannot be written: No such file"):
+    with pytest.raises(trivium.configuration.InputError, match="cannot be written: No such file"):
         verb.write_whole(tmp_path / "gone" / "results.json", "new")
 
 
