@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ...configuration.errors import InputError
-from .packing import count_tokens, document_lengths
+from .packing import count_tokens, document_lengths, tokens_of
 from .tokenizing import tokenize_documents
 
 POOL = 1024  # pairs; larger pools fill rows a little better, and take longer
@@ -93,8 +93,8 @@ class PackedPairs(Dataset):
         epoch += int(self._epoch)
         row = self._rows(epoch)[place]
         pairs = self.order[self.offsets[row] : self.offsets[row + 1]]
-        sources = [_tokens(self.sources, pair, self.lengths[pair, 0]) for pair in pairs.tolist()]
-        targets = [_tokens(self.targets, pair, self.lengths[pair, 1]) for pair in pairs.tolist()]
+        sources = [tokens_of(self.sources, pair)[: self.lengths[pair, 0]].astype(np.int64) for pair in pairs.tolist()]
+        targets = [tokens_of(self.targets, pair)[: self.lengths[pair, 1]].astype(np.int64) for pair in pairs.tolist()]
         return {
             "input_ids": np.concatenate(sources),
             "position_ids": np.concatenate([np.arange(len(source)) for source in sources]),
@@ -230,8 +230,3 @@ def _tokenized(pairs: datasets.Dataset, column: str, tokenizer: Any, **form: boo
     texts = pairs.select_columns(column)
     texts = texts if column == "text" else texts.rename_column(column, "text")
     return tokenize_documents(texts, tokenizer, **form).with_format("arrow")
-
-
-def _tokens(documents: datasets.Dataset, index: int, length: int) -> np.ndarray:
-    values = documents[index : index + 1]["input_ids"].chunk(0).flatten()
-    return values.slice(0, length).to_numpy(zero_copy_only=False).astype(np.int64)
