@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 import torch
 import yaml
@@ -115,6 +115,8 @@ class PretrainArguments(DataArguments):
         self.mixture = _mapping("mixture", self.mixture, "names to the fields of a source")
         if (self.data is None) == (self.mixture is None):
             raise InputError("give `data`, or `mixture` for several sources (and not both).")
+        if self.max_held_out_blocks is not None and self.max_held_out_blocks < 1:
+            raise InputError(f"`max_held_out_blocks` must be at least 1, not {self.max_held_out_blocks}.")
 
     @property
     def sources(self) -> dict[str, tuple[DataArguments, float | None]]:
@@ -122,7 +124,8 @@ class PretrainArguments(DataArguments):
         if self.mixture is None:
             fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(DataArguments)}
             return {"data": (DataArguments(**fields), None)}
-        return {name: _source(name, fields) for name, fields in self.mixture.items()}  # type: ignore[union-attr]
+        shared = {name: getattr(self, name) for name in SHARED}
+        return {str(name): _source(name, fields, shared) for name, fields in self.mixture.items()}  # type: ignore[union-attr]
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -137,7 +140,19 @@ def _mapping(name: str, value: Any, what: str) -> dict[str, Any] | None:
     return value
 
 
-def _source(name: str, fields: Any) -> tuple[DataArguments, float | None]:
+# Of the fields of a source, those that it takes from the run unless it says otherwise; and the types of all.
+SHARED = ("text_column", "held_out_fraction", "streaming", "skip_bad")
+KINDS: dict[str, tuple[type, ...]] = {
+    "text_column": (str,),
+    "data_config": (str, type(None)),
+    "data_split": (str,),
+    "held_out_fraction": (float, int),
+    "streaming": (bool,),
+    "skip_bad": (bool,),
+}
+
+
+def _source(name: str, fields: Any, shared: dict[str, Any]) -> tuple[DataArguments, float | None]:
     known = {field.name for field in dataclasses.fields(DataArguments)} | {"weight"}
     given = dict(fields) if isinstance(fields, dict) else {"data": fields}
     for field in given:
@@ -147,7 +162,14 @@ def _source(name: str, fields: Any) -> tuple[DataArguments, float | None]:
         raise InputError(f"source '{name}' of the mixture has no `data`.")
     weight = given.pop("weight", None)
     data = given.pop("data")
-    return DataArguments(data=[data] if isinstance(data, str) else data, **given), weight
+    for field, value in given.items():
+        if not isinstance(value, KINDS[field]) or (isinstance(value, bool) and bool not in KINDS[field]):
+            raise InputError(f"source '{name}' of the mixture: `{field}` is not understood: {value!r}.")
+    return DataArguments(data=[data] if isinstance(data, str) else data, **shared | given), weight
+
+
+# What packing and the order of rows leave nothing to do for, and what it is unless it is set.
+WITHOUT_EFFECT = {"auto_find_batch_size": False, "dataloader_drop_last": False, "train_sampling_strategy": "random"}
 
 
 @dataclasses.dataclass
@@ -169,7 +191,7 @@ class PretrainTrainingArguments(TrainingArguments):
         None, "go on from resume_from_checkpoint, let the learning rate fall to 0 in so many steps, and end"
     )
     spike_threshold: float | None = _field(
-        6.0, "leave out a step whose loss lies so many standard deviations above the last 128; none: never"
+        6.0, "leave out a step whose loss lies so many standard deviations above the last 128; inf: never"
     )
     muon: bool = _field(False, "train the matrices inside the blocks with Muon, the rest with AdamW")
     adam_beta2: float = _field(0.95, "beta2 of AdamW")
@@ -186,6 +208,14 @@ class PretrainTrainingArguments(TrainingArguments):
         if not torch.accelerator.is_available():
             self.use_cpu = True
             self.dataloader_pin_memory = False
+        for name in ("max_tokens", "cooldown_steps"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise InputError(f"`{name}` must be above 0, not {value:g}.")
+        for name, value in WITHOUT_EFFECT.items():
+            if getattr(self, name, value) != value:
+                raise InputError(f"`{name}` has no effect: rows are packed, and read in an order of their own.")
+        if self.save_only_model:
+            raise InputError("`save_only_model` would leave checkpoints that no run can go on from: leave it out.")
         super().__post_init__()
 
 
@@ -206,6 +236,9 @@ def parse(
             a value of the wrong type, a combination that `TrainingArguments` refuses.
     """
     usage = "%(prog)s [RECIPE] [--FIELD VALUE ...]"
+    optional = {
+        name for kind in dataclass_types for name, hint in get_type_hints(kind).items() if type(None) in get_args(hint)
+    }
     parser = _Parser(dataclass_types, allow_abbrev=False, usage=usage, **parser_arguments)
     parser.add_argument("--config", metavar="RECIPE", help="YAML file with any of these fields, or a recipe's name")
     names = {field.name for kind in parser.dataclass_types for field in dataclasses.fields(kind) if field.init}
@@ -218,6 +251,7 @@ def parse(
     for name in recipe:
         if name not in names:
             raise InputError(f"{config.config}: there is no field '{name}'; {_nearest(name, names)}")
+    parser.set_defaults(**{name: None for name, value in recipe.items() if value is None and name in optional})
     for field in nested:
         rest, settings = _take_nested(rest, field)
         if settings:

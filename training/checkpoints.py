@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..configuration.errors import InputError
 
 TRAINER_STATE = "trainer_state.json"
 RUN_FILE = "trivium_run.json"  # the record of a finished run
+LAST = ("config.json", RUN_FILE)  # of a finished model: what makes it load, and what says that it is finished
 RUN_STATE = "trivium_state.json"  # the last file of a checkpoint: where in the data, which settings, the other files
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,11 @@ def check_output_dir(folder: Path, model_type: str) -> None:
     """Raises `InputError` if `folder` is no folder or holds a checkpoint of another family, not to mix them."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"`output_dir` '{folder}' is a file: choose a folder.")
+    try:
+        with tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.absolute().parents) if path.exists())):
+            pass
+    except OSError as error:
+        raise InputError(f"nothing can be written to `output_dir` '{folder}': {error.strerror}.") from error
     for candidate in [folder, *checkpoints_in(folder)]:
         other = model_type_of(candidate)
         if other not in (None, model_type):
@@ -68,6 +75,8 @@ def checkpoint_to_resume(asked: str | None, folder: Path, model_type: str, fresh
     if asked.lower() in ("true", "yes", "1"):
         raise InputError(f"'{folder}' holds no whole checkpoint to resume from: leave resume_from_checkpoint out.")
     path = Path(asked)
+    if fresh and named:
+        raise InputError(f"--fresh true deletes '{path}': leave one of the two out, or choose another output_dir.")
     if not path.is_dir():
         raise InputError(f"the checkpoint '{path}' does not exist.")
     check_family(path, model_type)
@@ -195,10 +204,11 @@ def replacing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator
         yield aside
         wait()
         if is_main:
-            (folder / "config.json").unlink(missing_ok=True)
+            for name in LAST:
+                (folder / name).unlink(missing_ok=True)
             for stale in folder.glob("model*.safetensors*"):
                 stale.unlink()
-            for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
+            for file in sorted(aside.iterdir(), key=lambda file: LAST.index(file.name) if file.name in LAST else -1):
                 file.replace(folder / file.name)
     finally:
         if is_main:

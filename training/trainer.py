@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from .schedules import Cooldown, schedule_arguments
 from .sharded import full_state_dict, prepare_for_sharding
 from .stopping import StopSignal
 from .throughput import Throughput, Totals
+
+ASKED_FOR = ("initial_lr", "weight_decay", "betas", "eps")  # settings of an optimizer that a resumed run may change
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +77,8 @@ class PretrainTrainer(Trainer):
         self._step_loss = self._step_grad_norm = 0.0
         if self._own_order:
             self.args.ignore_data_skip = True  # nothing needs to be skipped: reading begins at the right row
-            if asked <= 0:
-                self.args.max_steps = self._steps_asked_for()
+            self._asked_steps = asked
+            self.args.max_steps = self._last_step()
         self.add_callback(_Steps(self))
         if not self._own_order:
             self.add_callback(EpochCallback)
@@ -99,23 +102,35 @@ class PretrainTrainer(Trainer):
         self._start = Place(state["step"], state["data"]["rows"])
         self.guard.load_state_dict(state["guard"])
         self.throughput.load_state_dict(state["work"])
+        steps = getattr(self.args, "cooldown_steps", None)
         if state["cooldown"]:
             self._cooldown = Cooldown(**state["cooldown"])
-        elif steps := getattr(self.args, "cooldown_steps", None):
+            if steps != self._cooldown.steps:
+                raise InputError(
+                    f"'{checkpoint}' lies in a cooldown of {self._cooldown.steps} steps, after which a run is over: go "
+                    "on from the checkpoint that the cooldown began with, in another output_dir."
+                )
+        elif steps:
             self._cooldown = Cooldown(state["step"], steps, state["learning_rate_factor"])
+        self.args.max_steps = self._last_step()
         if self._cooldown:
             self.args.max_steps = self._cooldown.start + self._cooldown.steps
+        if self.args.max_steps < state["step"]:
+            raise InputError(f"'{checkpoint}' is past the {self.args.max_steps} steps asked for: raise max_steps.")
 
-    def _steps_asked_for(self) -> int:
-        """As many steps as the budget of tokens or the number of passes over the data takes, the last one full."""
-        rows = self._batches().rows_per_step
+    def _last_step(self) -> int:
+        """The step that was asked for, or at which the tokens or the passes over the data have been read, in full."""
+        if self._asked_steps > 0:
+            return self._asked_steps
         tokens = getattr(self.args, "max_tokens", None)
-        if tokens:
-            return -(-int(tokens) // (rows * self.train_dataset.length))
         try:
-            return max(1, -(-int(self.args.num_train_epochs * len(self.train_dataset)) // rows))
+            passes = 0 if tokens else int(self.args.num_train_epochs * len(self.train_dataset))
         except TypeError:
             raise InputError("the end of a stream is not known: say max_steps or max_tokens.") from None
+        # From where the run is: the steps before may have read another number of rows each.
+        rows = -(-int(tokens) // self.train_dataset.length) if tokens else passes
+        left = math.ceil((rows - self._start.row) / self._batches().rows_per_step)
+        return max(1, self._start.step + max(left, 0))
 
     def _batches(self) -> StepBatches:
         process, processes = self._share()
@@ -167,6 +182,21 @@ class PretrainTrainer(Trainer):
         """The matrices that are no embeddings; `Trainer` tells norms by their names, of which ours are not all."""
         embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
         return [name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in embeddings]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """As in `Trainer`, but what this run asks for stays: a checkpoint holds the settings of the run before too."""
+        assert self.optimizer is not None
+        asked = [{name: group[name] for name in ASKED_FOR if name in group} for group in self.optimizer.param_groups]
+        highest = getattr(self.lr_scheduler, "base_lrs", None)
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or self.is_deepspeed_enabled:
+            return
+        for group, settings in zip(self.optimizer.param_groups, asked, strict=True):
+            if group.get("initial_lr") and "initial_lr" in settings:
+                group["lr"] *= settings["initial_lr"] / group["initial_lr"]
+            group |= settings
+        self.lr_scheduler.base_lrs = highest
+        self.lr_scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """`Trainer`'s own schedule, or the end of one; see [`Cooldown`]."""
@@ -376,18 +406,24 @@ class PretrainTrainer(Trainer):
                 self._save_scaler(str(aside))
                 self._save_rng_state(str(aside))
             wait()
+            self._name_best(run)
             if main:
-                self._save_state(run, aside, work)
+                self._save_state(aside, work)
         self._last_saved = str(folder)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder))
         if main:
             keep_latest(run, self.args.save_total_limit, self.state.best_model_checkpoint)
 
-    def _save_state(self, run: Path, aside: Path, work: Totals) -> None:
-        step, best = self.state.global_step, self.state.best_global_step
-        if best and (best == step or (run / f"{PREFIX_CHECKPOINT_DIR}-{best}").is_dir()):
-            self.state.best_model_checkpoint = str(run / f"{PREFIX_CHECKPOINT_DIR}-{best}")
+    def _name_best(self, run: Path) -> None:
+        """Notes where the best checkpoint is, in every process: each loads it at the end."""
+        best = self.state.best_global_step
+        folder = run / f"{PREFIX_CHECKPOINT_DIR}-{best}"
+        if best and (best == self.state.global_step or folder.is_dir()):
+            self.state.best_model_checkpoint = str(folder)
+
+    def _save_state(self, aside: Path, work: Totals) -> None:
+        step = self.state.global_step
         for part in [*self.callback_handler.callbacks, self.control]:
             if isinstance(part, ExportableState):
                 self.state.stateful_callbacks[type(part).__name__] = part.state()

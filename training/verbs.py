@@ -12,9 +12,9 @@ from .stopping import STOPPED, Stopped
 EXTRAS = {"accelerate": "train", "datasets": "train", "gguf": "gguf", "peft": "peft", "tensorboard": "train"}
 EXTRAS |= {"yaml": "train", "codecarbon": "emissions", "deepspeed": "deepspeed", "matplotlib": "plot"}
 
-# A disk or a quota is full. Rust libraries (safetensors, tokenizers) keep the system's words and drop its error number;
-# torch's archive writer says only that it stands at another position than it should.
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# A disk or a quota is full, or files may not be as large. Rust libraries (safetensors, tokenizers) keep the system's
+# words and drop its error number; torch's archive writer says only that it stands at another position than it should.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_DISK_WORDS = (*map(os.strerror, FULL_DISK), "unexpected pos ")
 
 BAD_INPUT = 2

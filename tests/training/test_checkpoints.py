@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -76,6 +77,27 @@ def test_a_crash_between_the_moves_leaves_nothing_that_loads(tmp_path, monkeypat
         for name in ("config.json", "a.json", "model.safetensors"):
             (aside / name).write_text("new")
     assert not (folder / "config.json").exists()
+
+
+@pytest.mark.parametrize("moves", range(6))
+def test_stopped_at_any_move_a_model_that_says_it_is_finished_loads(tmp_path, monkeypatch, moves):
+    folder = checkpoint(tmp_path / "out")
+    (folder / RUN_FILE).write_text("old")
+    real, left = type(folder).replace, [None] * moves
+
+    def crash(self, target):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return real(self, target)
+
+    monkeypatch.setattr(type(folder), "replace", crash)
+    with contextlib.suppress(KeyboardInterrupt), replacing(folder, True, lambda: None) as aside:
+        for name in ("config.json", "a.json", "model.safetensors", RUN_FILE):
+            (aside / name).write_text("new")
+    if (folder / RUN_FILE).exists():
+        assert {(folder / name).read_text() for name in ("config.json", "model.safetensors", RUN_FILE)} == {"new"}
+        assert moves >= 4
 
 
 def test_checkpoints_are_ordered_by_their_number(tmp_path):

@@ -185,6 +185,58 @@ def test_cooling_down_from_a_checkpoint_of_another_run(argv, tmp_path, capsys):
     assert "`cooldown_steps` needs a checkpoint to cool down from" in capsys.readouterr().err
 
 
+def test_a_run_that_goes_on_with_larger_steps_reads_as_much_in_all(argv, tmp_path, monkeypatch):
+    fields = dict(max_steps=-1, num_train_epochs=0.02)
+    verb.main(argv(out="whole", **fields))
+    stop_at(monkeypatch, 5)
+    assert run(verb.main, argv(**fields)) == STOPPED
+    monkeypatch.undo()
+    assert run(verb.main, argv(per_device_train_batch_size=4, **fields)) == 0
+    read = [json.loads((tmp_path / out / "trivium_run.json").read_text())["metrics"] for out in ("whole", "out")]
+    assert 0 <= read[1]["tokens"] - read[0]["tokens"] < 4 * 32 and read[1]["steps"] < read[0]["steps"]
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_settings_of_the_optimizer_that_changed_take_effect(argv, tmp_path, monkeypatch, muon):
+    fields = dict(lr_scheduler_type="constant", warmup_steps=0, muon=muon, logging_steps=1)
+    stop_at(monkeypatch, 3)
+    run(verb.main, argv(**fields))
+    monkeypatch.undo()
+    assert run(verb.main, argv(learning_rate=1e-4, weight_decay=0.3, **fields)) == 0
+    state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
+    rates = [entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry]
+    assert rates == pytest.approx([1e-3] * 3 + [1e-4] * 3)
+    groups = torch.load(tmp_path / "out" / "checkpoint-6" / "optimizer.pt", weights_only=True)["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
+
+
+def test_what_would_leave_nothing_to_go_on_from_is_refused(argv, tmp_path, monkeypatch, capsys):
+    verb.main(argv())
+    own = str(tmp_path / "out" / "checkpoint-4")
+    for more, words in (
+        (["--fresh", "true", "--resume_from_checkpoint", own], f"--fresh true deletes '{own}'"),
+        (["--save_only_model", "true"], "checkpoints that no run can go on from"),
+        (["--auto_find_batch_size", "true"], "`auto_find_batch_size` has no effect"),
+        (["--max_tokens", "-5"], "`max_tokens` must be above 0"),
+    ):
+        assert run(verb.main, argv(*more)) == 2
+        assert words in capsys.readouterr().err
+    assert len(checkpoints_in(tmp_path / "out")) == 3
+    cooled = ["--resume_from_checkpoint", own, "--cooldown_steps", "2", "--output_dir", str(tmp_path / "cooled")]
+    assert run(verb.main, argv(*cooled)) == 0
+    assert run(verb.main, argv("--output_dir", str(tmp_path / "cooled"), max_steps=20)) == 2
+    assert "cooldown" in capsys.readouterr().err
+
+
+def test_null_in_a_recipe_is_none_and_sources_inherit_from_the_run(argv, data_file):
+    kinds = (PretrainArguments, PretrainTrainingArguments)
+    mixture = {"a": {"data": str(data_file)}, 7: {"data": str(data_file), "skip_bad": False}}
+    recipe = argv(spike_threshold=None, save_total_limit=None, data=None, mixture=mixture, skip_bad=True)
+    args, training_args = parse(recipe, kinds)
+    assert training_args.spike_threshold is None and training_args.save_total_limit is None
+    assert {name: source.skip_bad for name, (source, _) in args.sources.items()} == {"a": True, "7": False}
+
+
 def test_a_budget_of_tokens_and_passes_become_steps(argv, tmp_path):
     for changed, steps in ((dict(max_tokens=321.0), 6), (dict(max_tokens=320.0), 5), (dict(num_train_epochs=0.01), 8)):
         verb.main(argv("--fresh", "true", max_steps=-1, save_strategy="no", **changed))
