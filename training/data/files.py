@@ -42,7 +42,7 @@ def load_files(paths: list[str], column: str, *, skip_bad: bool = False) -> tupl
     by_kind: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         kind = KINDS[suffix(path)]
-        by_kind.setdefault((kind.library, str(kind.options)), []).append(path)
+        by_kind.setdefault((kind.builder, str(kind.options)), []).append(path)
     documents = []
     skipped: dict[str, int] = {}
     for same_kind in by_kind.values():
@@ -80,13 +80,13 @@ def stream_files(paths: list[str], column: str, *, skip_bad: bool = False) -> St
 def _load_fast(paths: list[str], column: str) -> datasets.Dataset | None:
     """The documents as `datasets` reads them; `None` if it has no reader of the kind or that leaves doubts."""
     kind = KINDS[suffix(paths[0])]
-    if not kind.library:
+    if not kind.builder:
         return None
     try:
         with _quiet():
-            rows = datasets.load_dataset(kind.library, data_files=paths, split="train", **kind.options)
+            rows = datasets.load_dataset(kind.builder, data_files=paths, split="train", **kind.options)
         # In JSON a column that is null and one that is missing look the same once they are read.
-        if kind.library == "json" and column in rows.column_names and rows.data.column(column).null_count:
+        if kind.builder == "json" and column in rows.column_names and rows.data.column(column).null_count:
             return None
         return text_only(rows, column, ", ".join(paths))
     except (MemoryError, InputError):

@@ -18,13 +18,13 @@ class Kind(NamedTuple):
     """How files of one suffix are read.
 
     Attributes:
-        library: the reader of `datasets`; "" if it has none that will do; and
+        builder: the reader of `datasets`; "" if it has none that will do; and
         options: what it is told besides the files.
         plan: the parts of a file.
         read: the documents of a part, out of a column.
     """
 
-    library: str
+    builder: str
     options: dict[str, Any]
     plan: Callable[[str], list[Part]]
     read: Callable[[Part, str], Iterator[str | Unreadable | None]]
