@@ -117,6 +117,14 @@ def read_run_state(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / RUN_STATE).read_text(encoding="utf-8"))
 
 
+def _make_empty(folder: Path, is_main: bool, wait: Callable[[], None]) -> None:
+    """Makes a folder for all processes to write into, without what a killed one left there."""
+    if is_main:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    wait()
+
+
 @contextmanager
 def appearing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator[Path]:
     """Gives a folder to write into, which becomes `folder` at one stroke, or not at all if anything fails.
@@ -127,10 +135,7 @@ def appearing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator
         wait: called where all processes must have come before any goes on.
     """
     aside = folder.with_name(f".saving-{folder.name}")
-    if is_main:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    wait()
+    _make_empty(aside, is_main, wait)
     try:
         yield aside
         wait()
@@ -196,10 +201,7 @@ def replacing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator
         wait: called where all processes must have come before any goes on.
     """
     aside, is_new = folder / ".saving", not folder.exists()
-    if is_main:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    wait()
+    _make_empty(aside, is_main, wait)
     try:
         yield aside
         wait()

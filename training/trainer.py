@@ -26,7 +26,7 @@ from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
 from .sharded import full_state_dict, prepare_for_sharding
 from .stopping import StopSignal
-from .throughput import Throughput, Totals
+from .throughput import Throughput
 
 ASKED_FOR = ("initial_lr", "weight_decay", "betas", "eps")  # settings of an optimizer that a resumed run may change
 
@@ -57,7 +57,7 @@ class PretrainTrainer(Trainer):
     def __init__(self, *args: Any, byte_lengths: list[int], settings: dict[str, Any] | None = None, **kwargs: Any):
         model = kwargs.get("model") or args[0]
         self._use_cache = getattr(model.config, "use_cache", None)
-        asked, training_args = 0, kwargs["args"]
+        asked, training_args = 0, kwargs.get("args") or args[1]
         self._own_order = hasattr(kwargs.get("train_dataset"), "load_state_dict")
         if self._own_order:
             # `Trainer` refuses a stream without a last step before it has said how many processes there are.
@@ -397,8 +397,8 @@ class PretrainTrainer(Trainer):
         run = Path(self._get_output_dir(trial))
         folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         main, wait = self.args.should_save, self.accelerator.wait_for_everyone
-        work = self.throughput.totals(self.sum_over_processes)
-        self.state.total_flos = work.flops
+        work = self.throughput.state_dict(self.sum_over_processes)
+        self.state.total_flos = work["flops"]
         with self.throughput.paused(), appearing(folder, main, wait) as aside:
             self.save_model(str(aside), _internal_call=True)
             if not self.args.save_only_model:
@@ -422,7 +422,7 @@ class PretrainTrainer(Trainer):
         if best and (best == self.state.global_step or folder.is_dir()):
             self.state.best_model_checkpoint = str(folder)
 
-    def _save_state(self, aside: Path, work: Totals) -> None:
+    def _save_state(self, aside: Path, work: dict[str, int]) -> None:
         step = self.state.global_step
         for part in [*self.callback_handler.callbacks, self.control]:
             if isinstance(part, ExportableState):
@@ -435,7 +435,7 @@ class PretrainTrainer(Trainer):
                     "step": step,
                     "data": self.train_dataset.state_dict(self._batches().place(step).row),
                     "guard": self.guard.state_dict(),
-                    "work": work._asdict(),
+                    "work": work,
                     "cooldown": self._cooldown and vars(self._cooldown),
                     "learning_rate_factor": self.lr_scheduler.get_last_lr()[0] / (self.lr_scheduler.base_lrs[0] or 1.0),
                     "settings": self.settings,

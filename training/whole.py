@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ..configuration.errors import InputError
-from .data.packing import document_lengths
+from .data.packing import document_lengths, tokens_of
 
 Piece = tuple[int, int, int]  # number of the document, where in it the piece starts, tokens
 
@@ -39,16 +39,15 @@ class WholeDocuments(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        pieces = [self._tokens(*piece) for piece in self.rows[index]]
+        pieces = [
+            tokens_of(self.documents, document)[start : start + length].astype(np.int64)
+            for document, start, length in self.rows[index]
+        ]
         return {
             "input_ids": np.concatenate(pieces),
             "position_ids": np.concatenate([np.arange(len(piece)) for piece in pieces]),
             "place": (0, index),
         }
-
-    def _tokens(self, document: int, start: int, length: int) -> np.ndarray:
-        values = self.documents[document : document + 1]["input_ids"].chunk(0).flatten()
-        return values.slice(start, length).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def cut_documents(lengths: list[int], size: int, overlap: int) -> Iterator[Piece]:
