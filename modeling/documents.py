@@ -26,11 +26,14 @@ class Documents:
         starts: (B, T) bool, true at the first token of each document.
         ids: (B, T) long, the number of each token's document, counted through the whole batch.
         position_ids: (B, T) long, restarting at every document.
+        bounds: (N + 1,) long, where documents begin and where the last one ends, if a batch says so: then their number
+            is known without waiting for the device, and `torch.compile` needs no break to find it.
     """
 
     starts: torch.Tensor
     ids: torch.Tensor
     position_ids: torch.Tensor
+    bounds: torch.Tensor | None = None
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -45,7 +48,8 @@ class Documents:
 
     def first(self, x: torch.Tensor) -> torch.Tensor:
         """The first token's features of each document: (B, T, ...) -> (N, ...)."""
-        return x.flatten(0, 1)[self.cu_seq_lens[:-1].long()]
+        bounds = self.cu_seq_lens.long() if self.bounds is None else self.bounds.clamp(max=self.ids.numel() - 1)
+        return x.flatten(0, 1)[bounds[:-1]]
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
         """The last token's features of each document: (B, T, ...) -> (N, ...)."""
@@ -112,11 +116,12 @@ def _documents_from_lengths(shape, cu_seq_lens, position_ids) -> Documents:
             f"cu_seq_lens run from {int(bounds[0])} to {int(bounds[-1])} but the batch has {batch} x {length} tokens: "
             f"they must run from 0 to {batch * length}."
         )
-    counts = torch.bincount(bounds[:-1], minlength=batch * length + 1)[: batch * length]
+    # Not `bincount`, whose size depends on what it counts.
+    counts = bounds.new_zeros(batch * length + 1).index_add(0, bounds[:-1], torch.ones_like(bounds[:-1]))[:-1]
     ids = counts.cumsum(0) - 1
     if position_ids is None:
         position_ids = torch.arange(batch * length, device=bounds.device) - bounds[ids]
-    return Documents((counts > 0).view(shape), ids.view(shape), position_ids.view(shape))
+    return Documents((counts > 0).view(shape), ids.view(shape), position_ids.view(shape), bounds)
 
 
 def check_paired(queries: Documents | None, keys: Documents | None, text: str = "encoder") -> None:

@@ -89,9 +89,11 @@ def describe(rows: Any, name: str = "training text") -> str:
     if isinstance(rows, StreamedDataset):
         return f"{name}: a stream, in rows of {rows.length} tokens."
     if isinstance(rows, PackedPairs):
+        target = rows.max_target_length
+        sides = f"{rows.length} tokens" if target is None else f"up to {rows.length} and {target} tokens"
         return (
-            f"{name}: {len(rows.order):,} pairs, {rows.num_tokens:,} tokens in {len(rows):,} rows of {rows.length} and "
-            f"{rows.max_target_length or 0} tokens, {rows.waste:.1%} of them padding; {rows.num_truncated:,} pairs cut."
+            f"{name}: {len(rows.order):,} pairs, {rows.num_tokens:,} tokens in {len(rows):,} rows of {sides}, "
+            f"{rows.fill:.1%} full; {rows.num_truncated:,} pairs cut."
         )
     dropped = 1 - min(rows.used_tokens, len(rows) * rows.length) / rows.num_tokens
     return (

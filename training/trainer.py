@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
@@ -20,7 +21,7 @@ from .checkpoints import TRAINER_STATE, appearing, keep_latest, read_run_state, 
 from .data.loading import Place, StepBatches
 from .evaluation import HeldOutLoss, only_text
 from .guard import SpikeGuard
-from .objectives.batches import IGNORED
+from .objectives.batches import IGNORED, let_sizes_vary
 from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
@@ -214,6 +215,13 @@ class PretrainTrainer(Trainer):
         loss = super().training_step(*args, **kwargs)
         self._step_loss = self._step_loss + loss
         return loss
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As in `Trainer`; of several sizes a model is compiled once."""
+        inputs = super()._prepare_inputs(inputs)
+        if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+            let_sizes_vary(inputs)
+        return inputs
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         self._step_grad_norm = super()._get_grad_norm(model, grad_norm)

@@ -1,4 +1,4 @@
-"""Batches of one size: `torch.compile` compiles once, whatever documents the rows hold."""
+"""`torch.compile` compiles once, whatever documents the rows hold, and whatever sizes the batches have."""
 
 import json
 from pydoc_data.topics import topics
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from trivium.training import pretrain as verb
+from trivium.training import trainer as trainer_module
 from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments, parse
 from trivium.training.objectives.choice import OBJECTIVES, choose_objective
 
@@ -16,37 +17,35 @@ BACKEND = "eager"
 SHAPE = "--model.hidden_size 32 --model.num_hidden_layers 2 --model.num_attention_heads 2".split()
 RUN = f"--max_steps {STEPS} --per_device_train_batch_size 2 --max_length 128 --max_held_out_blocks 3 --logging_steps 1"
 MODES = f"--torch_compile true --torch_compile_backend {BACKEND} --disable_tqdm true --eval_on_start false"
-MANY_LABELS = pytest.mark.xfail(
-    strict=True, reason="one label a document: `next_sentence_label` is as long as a batch has documents"
-)
-CASES = [
-    pytest.param(family, name, id=f"{family}-{name}", marks=[MANY_LABELS] if name == "next-sentence" else [])
-    for family, names in OBJECTIVES.items()
-    for name in names
-]
+CASES = [(family, name, "paragraphs") for family, names in OBJECTIVES.items() for name in names]
+# Of so many documents a row that those who hide spans give each one, and sizes vary.
+CASES += [(family, name, "phrases") for family, name in [("encoder", "next-sentence"), ("encoder-decoder", "ul2")]]
+CASES += [("encoder-decoder", "span-corruption", "phrases")]
+# Whose batches have many sizes, or hold something of which there is one a document.
+VARYING = {("encoder", "next-sentence"), ("encoder-decoder", "ul2"), ("encoder-decoder", "pairs")}
 
 
 @pytest.fixture(scope="module")
-def paragraphs(tmp_path_factory):
-    """Real texts, of two lines to a page, so that a row may hold one document or many.
-
-    Many more, of a few words each, and span corruption makes rows of other sizes (`row_counts`).
-    """
-    texts = [part.strip() for name in sorted(topics)[:40] for part in topics[name].split("\n\n")]
-    pairs = [{"text": text, "target": text.split()[0]} for text in texts if len(text) >= 80]
-    path = tmp_path_factory.mktemp("data") / "paragraphs.jsonl"
-    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
-    return path
+def texts(tmp_path_factory):
+    """Real texts, of two lines to a page, so that a row may hold one document or many; and phrases of a few words."""
+    paragraphs = [part.strip() for name in sorted(topics)[:40] for part in topics[name].split("\n\n")]
+    paragraphs = [text for text in paragraphs if len(text) >= 80]
+    phrases = [" ".join(text.split()[:4]) for text in paragraphs]
+    folder = tmp_path_factory.mktemp("data")
+    for name, documents in (("paragraphs", paragraphs), ("phrases", phrases)):
+        lines = [json.dumps({"text": text, "target": text.split()[0]}) + "\n" for text in documents]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
-def make(paragraphs, tokenizer_folders, tmp_path):
-    """Makes the trainer of a run, and what it will write down: the shapes of each batch, and its documents."""
+def make(texts, tokenizer_folders, tmp_path):
+    """Makes the trainer of a run, and what it will write down: its batches' shapes and numbers of documents."""
 
-    def trainer_for(family, objective):
+    def trainer_for(family, objective, name):
         torch._dynamo.reset()
         fixed = ["--family", family, "--objective", objective, "--tokenizer", str(tokenizer_folders[family])]
-        where = ["--data", str(paragraphs), "--output_dir", str(tmp_path), "--save_strategy", "no"]
+        where = ["--data", str(texts / f"{name}.jsonl"), "--output_dir", str(tmp_path), "--save_strategy", "no"]
         argv = [*fixed, *where, *SHAPE, *RUN.split(), *MODES.split()]
         args, training_args = parse(argv, (PretrainArguments, PretrainTrainingArguments), prog="test")
         trainer, _ = verb.make_trainer(args, training_args, choose_objective(args), None)
@@ -60,7 +59,7 @@ def make(paragraphs, tokenizer_folders, tmp_path):
             return batch
 
         trainer.data_collator = watch
-        return trainer, collate, shapes, documents
+        return trainer, shapes, documents
 
     return trainer_for
 
@@ -72,16 +71,18 @@ def recompilations(trainer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "objective"), CASES)
-def test_rows_of_any_number_of_documents_are_compiled_once(family, objective, make):
-    trainer, _, shapes, documents = make(family, objective)
+@pytest.mark.parametrize(("family", "objective", "name"), CASES)
+def test_a_model_is_compiled_once(family, objective, name, make):
+    trainer, shapes, documents = make(family, objective, name)
     assert recompilations(trainer) == [0] * STEPS
-    assert len(shapes) == 1 and len(documents) > 1
+    assert len(documents) > 1
+    if name == "paragraphs":
+        assert (len(shapes) > 1) == ((family, objective) in VARYING)
 
 
 @pytest.mark.slow
-def test_batches_of_many_sizes_would_be_compiled_again(make):
-    trainer, collator, shapes, _ = make("encoder-decoder", "ul2")
-    collator.fixed_size = False
+def test_batches_of_many_sizes_would_be_compiled_again(make, monkeypatch):
+    monkeypatch.setattr(trainer_module, "let_sizes_vary", lambda batch: None)
+    trainer, shapes, _ = make("encoder-decoder", "ul2", "paragraphs")
     counts = recompilations(trainer)
     assert counts[-1] > 0 and counts == sorted(counts) and len(shapes) > 1

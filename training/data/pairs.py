@@ -108,9 +108,9 @@ class PackedPairs(Dataset):
         self._epoch.fill_(epoch)
 
     @property
-    def waste(self) -> float:
-        """The share of the positions of rows of full size, both sides together, that hold nothing."""
-        return 1 - self.num_tokens / (len(self) * (self.max_source_length + (self.max_target_length or 0)))
+    def fill(self) -> float:
+        """The share of the room of the rows, both sides together, that holds tokens."""
+        return self.num_tokens / (len(self) * (self.max_source_length + (self.max_target_length or 0)))
 
     @property
     def num_tokens(self) -> int:

@@ -64,6 +64,17 @@ def join(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {name: torch.cat([batch[name] for batch in batches], dim=1) for name in batches[0]}
 
 
+def let_sizes_vary(batch: dict[str, Any]) -> None:
+    """Tells `torch.compile` that the next flattened batch may be longer or shorter than this one.
+
+    It then compiles once for all lengths, where it would compile for the first and again for all others. Rectangles
+    (B, L) have one size and stay as they are.
+    """
+    for value in batch.values():
+        if isinstance(value, torch.Tensor) and value.ndim in (1, 2) and (value.ndim == 1 or len(value) == 1):
+            torch._dynamo.maybe_mark_dynamic(value, value.ndim - 1)
+
+
 def fill_up(
     batch: dict[str, torch.Tensor], pad_token_id: int, source_tokens: int, target_tokens: int | None = None
 ) -> dict[str, torch.Tensor]:
@@ -98,12 +109,6 @@ def fill_up(
         name: torch.cat([tensor, _filler(name, room[-1 if _is_target(name) else 0], pad_token_id)], dim=1)
         for name, tensor in batch.items()
     }
-
-
-def fits(batch: dict[str, torch.Tensor], sizes: Sizes) -> bool:
-    """Whether a flattened batch for an encoder-decoder can be filled up to `sizes`."""
-    room = (sizes.source - batch["input_ids"].shape[1], sizes.target - batch["labels"].shape[1])
-    return min(room) > 0 or not any(room)
 
 
 def _is_target(name: str) -> bool:

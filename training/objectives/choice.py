@@ -101,7 +101,7 @@ def _denoising(made: Made) -> Collator:
 def _pairs(made: Made) -> Collator:
     if made.args.family == "decoder":
         return PromptCollator(made.tokenizer, made.args.max_length)
-    return PairsCollator(made.tokenizer, made.args.max_length, made.args.max_target_length or made.args.max_length)
+    return PairsCollator(made.tokenizer)
 
 
 # The first of each family is what it is for.

@@ -22,7 +22,8 @@ class NextSentenceCollator:
 
     Returns `input_ids`, `position_ids`, `token_type_ids` and `labels`, each (B, L), as [`MaskedLMCollator`] does, and
     `next_sentence_label` (N,), one for each of the N documents of the batch: 0 = the second segment is what follows,
-    1 = it is random, -100 = there is no second segment.
+    1 = it is random, -100 = there is no second segment; and `cu_seq_lens_q` (N + 1,), where these documents begin and
+    where the last one ends, so that a compiled model need not count them.
 
     Each piece of a document becomes `[CLS] A [SEP] B [SEP]`. A is the piece's own text up to the beginning of one of
     its sentences, drawn at random; with probability one half B is what follows there, else as many tokens of a random
@@ -79,12 +80,14 @@ class NextSentenceCollator:
             labels.append(row_labels)
             segments.append(np.concatenate([pair[1] for pair in pairs]))
             verdicts += [pair[2] for pair in pairs]
+        starts = np.concatenate(positions) == 0
         return {
             "input_ids": stack_or_flatten(shown),
             "position_ids": stack_or_flatten(positions),
             "token_type_ids": stack_or_flatten(segments),
             "labels": stack_or_flatten(labels),
             "next_sentence_label": torch.tensor(verdicts),
+            "cu_seq_lens_q": torch.from_numpy(np.append(np.flatnonzero(starts), len(starts)).astype(np.int32)),
         }
 
     def _pair(

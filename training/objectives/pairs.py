@@ -12,12 +12,12 @@ from .batches import IGNORED, Sizes, fill_up, flatten_pairs, join, split_documen
 class PairsCollator:
     """Flattened batches of rows of [`PackedPairs`] for an encoder-decoder.
 
-    Returns what [`flatten_pairs`] does, each row filled up to `max_source_length` and `max_target_length` by a document
-    without labels.
+    Returns what [`flatten_pairs`] does. Pairs stay whole, so rows vary in size; nothing is padded.
 
     Args:
         tokenizer: gives the padding token.
-        max_source_length, max_target_length: those of the rows; `None` = rows are not filled up, and vary in size.
+        max_source_length, max_target_length: those of the rows, for batches of one size, as CUDA graphs need them: each
+            row is then filled up by a document without labels.
         decoder_start_token_id: what the decoder reads first; `None` = the padding token, as in T5.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...configuration.errors import InputError
-from .batches import Sizes, fill_up, fits, flatten_pairs, join, split_documents, token_rows
+from .batches import flatten_pairs, join, split_documents, token_rows
 from .randomness import example_generator
 from .shares import share_spans
 from .span_corruption import hide_spans, span_counts, span_tokens
@@ -50,7 +50,7 @@ class UL2Collator:
 
     Returns what [`flatten_pairs`] does. Rows hold text without special tokens. Each row hides the denoiser's share of
     its tokens, in at least as many spans as it has documents. Denoisers make inputs and targets of very different
-    lengths, so a row is filled up to the largest (`sizes`) by a document without labels.
+    lengths, so batches vary in size; nothing is padded.
 
     Args:
         tokenizer: as in [`SpanCorruptionCollator`]; where its special tokens include `[R]`, `[S]`, `[X]` or `[NLU]`,
@@ -58,8 +58,6 @@ class UL2Collator:
         decoder_start_token_id: what the decoder reads first; `None` = the padding token.
         denoisers: the mixture; the default is the paper's.
         rates: how often each is drawn, relative to the others; `None` = equally often.
-        fixed_size: fill rows up. Without it nothing is padded and batches vary in size.
-        max_documents: how many documents a row may hold for its size to be fixed; rows of more may be longer.
         seed: of the random choices; see [`example_generator`].
 
     Raises:
@@ -72,56 +70,33 @@ class UL2Collator:
         decoder_start_token_id: int | None = None,
         denoisers: Sequence[Denoiser] = UL2_DENOISERS,
         rates: Sequence[float] | None = None,
-        fixed_size: bool = True,
-        max_documents: int = 16,
         seed: int = 0,
     ):
         self.sentinels, self.eos, self.start = span_tokens(tokenizer, decoder_start_token_id)
         weights = np.ones(len(denoisers)) if rates is None else np.array(rates, dtype=float)
         if len(weights) != len(denoisers) or not weights.sum() > 0 or (weights < 0).any():
             raise InputError(f"`rates` must be {len(denoisers)} numbers, one a denoiser, none negative, not {rates}.")
-        self.pad = self.start if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.denoisers = tuple(denoisers)
         self.odds = weights / weights.sum()
         self.modes = mode_ids(tokenizer)
-        self.fixed_size = fixed_size
-        self.max_documents = max_documents
         self.seed = seed
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes one batch of examples with `input_ids` and, where a row holds several documents, `position_ids`."""
-        batches = []
-        for feature, row, positions in zip(features, *token_rows(features), strict=True):
-            batch = self._corrupt(split_documents(row, positions), example_generator(feature, self.seed))
-            sizes = self.sizes(len(row))
-            if self.fixed_size and fits(batch, sizes):
-                batch = fill_up(batch, self.pad, *sizes)
-            batches.append(batch)
-        return join(batches)
-
-    def sizes(self, length: int) -> Sizes:
-        """The most that a row of `length` tokens in up to `max_documents` documents takes, and one place to fill up.
-
-        With `fixed_size` every such row takes exactly this.
-        """
-        documents = max(min(self.max_documents, length // 2), 1)
-        counts = [self._counts(denoiser, length, documents) for denoiser in self.denoisers]
-        ends = documents + 1
-        return Sizes(
-            max(length - hidden + spans for hidden, spans in counts) + ends + documents * bool(self.modes),
-            max(hidden + spans for hidden, spans in counts) + ends,
+        rows = zip(features, *token_rows(features), strict=True)
+        return join(
+            [
+                self._corrupt(split_documents(row, positions), example_generator(feature, self.seed))
+                for feature, row, positions in rows
+            ]
         )
-
-    def _counts(self, denoiser: Denoiser, length: int, documents: int) -> tuple[int, int]:
-        """Tokens to hide in a row of so many documents, and spans: at least one a document."""
-        mean = denoiser.mean_span_length or length
-        hidden, spans = span_counts(length, denoiser.noise_density, mean)
-        return hidden, min(max(spans, documents), hidden)
 
     def _corrupt(self, documents: list[np.ndarray], generator: np.random.Generator) -> dict[str, torch.Tensor]:
         denoiser = self.denoisers[generator.choice(len(self.denoisers), p=self.odds)]
         lengths = np.array([len(document) for document in documents])
-        hidden, spans = self._counts(denoiser, int(lengths.sum()), len(documents))
+        length = int(lengths.sum())
+        hidden, spans = span_counts(length, denoiser.noise_density, denoiser.mean_span_length or length)
+        spans = min(max(spans, len(documents)), hidden)  # at least one a document
         most = 1 if denoiser.mean_span_length is None else None
         shares = share_spans(lengths, hidden, spans, generator, most)
         pairs = [

@@ -56,7 +56,7 @@ def test_every_pair_is_in_one_row_whole_and_rows_have_their_room(raw, tokenizer)
     assert all(len(item["input_ids"]) < 1024 and len(item["labels"]) < 256 for item in items)
     assert all(item["position_ids"][0] == item["decoder_position_ids"][0] == 0 for item in items)
     held = sum(len(item["input_ids"]) + len(item["labels"]) for item in items)
-    assert packed.num_tokens == held and packed.waste == pytest.approx(1 - held / (len(items) * 1280))
+    assert packed.num_tokens == held and packed.fill == pytest.approx(held / (len(items) * 1280))
 
 
 def test_long_pairs_are_cut_and_counted(raw, tokenizer):
@@ -78,7 +78,7 @@ def test_for_a_decoder_both_texts_share_the_room(raw, tokenizers):
         for source, target in pairs_of(item):
             assert source[0] == tokenizer.bos_token_id != target[0]
             assert target[-1] == tokenizer.eos_token_id or len(source) + len(target) == 256
-    assert packed.waste < 0.02
+    assert packed.fill > 0.98
 
 
 def test_a_long_prompt_is_cut_before_its_answer(tokenizers):
@@ -146,7 +146,7 @@ def test_the_balanced_length_fills_both_sides_alike(raw, tokenizer):
     first = PackedPairs(raw, tokenizer, 2048, 2048)
     packed = PackedPairs(raw, tokenizer, 2048, first.balanced_target_length)
     used = packed.lengths[packed.order].sum(axis=0) / (2048, packed.max_target_length)
-    assert used[0] == pytest.approx(used[1], rel=0.02) and packed.waste < first.waste
+    assert used[0] == pytest.approx(used[1], rel=0.02) and packed.fill > first.fill
 
 
 def test_pairs_with_an_empty_side_are_left_out(tokenizers):

@@ -58,6 +58,7 @@ def test_each_piece_becomes_a_pair_of_the_same_length(tokenizer, corpus, rows):
     made, segments = pieces(unmasked(batch), positions), pieces(batch["token_type_ids"], positions)
     given = pieces(torch.tensor(np.stack([row["input_ids"] for row in rows])), positions)
     assert len(made) == len(given) == len(labels)
+    assert batch["cu_seq_lens_q"].tolist() == [0, *np.cumsum([len(piece) for piece in made])]
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     for label, piece, types, original in zip(labels, made, segments, given, strict=True):
         pairs[label] += 1
@@ -141,6 +142,7 @@ def test_rows_without_place_and_positions_and_of_different_lengths(tokenizer, co
     features = [{"input_ids": corpus[0]["input_ids"][:50].tolist()}, {"input_ids": corpus[1]["input_ids"][:31]}]
     batch = NextSentenceCollator(tokenizer, corpus, whole_word=True)(features)
     assert batch["token_type_ids"].shape == (1, 81) and len(batch["next_sentence_label"]) == 2
+    assert batch.pop("cu_seq_lens_q").dtype == torch.int32  # as flash attention wants it
     assert all(tensor.dtype == torch.int64 for tensor in batch.values())
 
 
