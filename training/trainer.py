@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from ..configuration.errors import InputError
 from .checkpoints import TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
 from .data.loading import Place, StepBatches
+from .deepspeed_steps import judge_each_step
 from .evaluation import HeldOutLoss, only_text
 from .guard import SpikeGuard
 from .objectives.batches import IGNORED, let_sizes_vary
@@ -228,20 +229,26 @@ class PretrainTrainer(Trainer):
         return self._step_grad_norm
 
     def judge_step(self) -> None:
-        """Before each step of the optimizer: takes the gradients away if the guard finds the step bad.
+        """Before each step of the optimizer: takes the gradients away if the guard finds the step bad."""
+        loss, self._step_loss = self._step_loss, 0.0
+        if self.is_deepspeed_enabled:
+            return  # the step has been made or left out by now; see [`JudgedSteps`]
+        if not self.is_good_step(loss, self._step_grad_norm):
+            assert self.optimizer is not None
+            self.optimizer.zero_grad(set_to_none=True)  # parameters without gradients are left as they are
+
+    def is_good_step(self, loss: Any, grad_norm: Any) -> bool:
+        """What the guard says of the next step, which is the same in all processes; each must ask once.
 
         Raises:
             InputError: this was the tenth bad step in a row.
         """
-        loss, grad_norm = self._agreed(self._step_loss, self._step_grad_norm)
-        self._step_loss = 0.0
-        if self.accelerator.scaler is not None:
-            return  # float16 tries scales out, and leaves out by itself what overflows
+        loss, grad_norm = self._agreed(loss, grad_norm)
+        if self.accelerator.mixed_precision == "fp16":
+            return True  # float16 tries scales out, and leaves out by itself what overflows
         reason = self.guard.verdict(loss, grad_norm)
         if reason is None:
-            return
-        assert self.optimizer is not None
-        self.optimizer.zero_grad(set_to_none=True)  # parameters without gradients are left as they are
+            return True
         if self.args.should_log:
             logger.warning("step %d is left out: %s.", self.state.global_step + 1, reason)
         if self.guard.gives_up:
@@ -250,6 +257,7 @@ class PretrainTrainer(Trainer):
                 f"ten steps in a row were left out, the last, {self.state.global_step + 1}, because {reason}. The last "
                 f"good checkpoint: {good}; lower the learning rate, or look at the data."
             )
+        return False
 
     def _agreed(self, loss: Any, grad_norm: Any) -> tuple[float, float]:
         """The loss of the step over all processes and its gradient's norm; notes whether any was asked to stop."""
@@ -459,6 +467,8 @@ class _Steps(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         state.compute_steps(args, state.max_steps)  # how often to log and save is as asked, not as in the checkpoint
+        if self.trainer.is_deepspeed_enabled:
+            judge_each_step(self.trainer.accelerator, self.trainer.is_good_step)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.judge_step()

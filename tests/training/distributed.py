@@ -17,13 +17,15 @@ import datasets
 import numpy as np
 import torch
 from accelerate.state import DistributedType, PartialState
+from accelerate.utils import gather_object
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
 from transformers import AutoTokenizer, TrainingArguments, set_seed
 from transformers.distributed import DistributedConfig
 
 import trivium
-from trivium.training import optimizer
+from trivium.configuration import InputError
+from trivium.training import guard, optimizer
 from trivium.training.arguments import PretrainTrainingArguments
 from trivium.training.data.packing import PackedDataset
 from trivium.training.objectives.causal_lm import CausalLMCollator
@@ -167,7 +169,57 @@ def gradients(model: Any) -> dict[str, Any]:
     return {"loss": whole(loss).item(), "norms": norms, "spread": spread}
 
 
-TASKS = {"train": run, "shard_tensors": shard_tensors}
+class Poisoned(PretrainTrainer):
+    """Does harm to the steps in `poison`, which maps them to kinds, but in the first process only."""
+
+    poison: dict[int, str]
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)
+        kind = self.poison.get(self.state.global_step + 1)
+        if kind is None or self.args.process_index:
+            return loss
+        if kind == "gradient":  # of a loss that is in order
+            loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss * {"loss": float("nan"), "spike": 1e4, "gradient": 1.0}[kind]
+
+
+def run_poisoned(
+    tokenizer: str, folder: str, poison: dict[str, str], good: int = 3, batch: int = 4, **arguments: Any
+) -> dict[str, Any]:
+    """Trains a decoder some of whose steps are bad.
+
+    Args:
+        tokenizer: the folder of its tokenizer.
+        folder: where it has its output folder, `decoder`.
+        poison: steps to what is wrong with them; see [`Poisoned`].
+        good: after so many good steps a loss may be a spike.
+        batch: rows that all processes together take at a time.
+        arguments: of training.
+
+    Returns:
+        What [`describe`] says, and for each step the learning rate and how many were left out by then; why the run
+        ended early, and the steps at which each process ended.
+    """
+    rows = {"per_device_train_batch_size": batch // int(os.environ.get("WORLD_SIZE", 1))}
+    trainer = make_trainer("decoder", tokenizer, Path(folder) / "decoder", **arguments | rows)
+    trainer.__class__, trainer.poison = Poisoned, {int(step): kind for step, kind in poison.items()}
+    error = None
+    with patch.object(guard, "NEEDED", good):
+        try:
+            trainer.train()
+        except InputError as raised:
+            error = str(raised)
+    steps = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+    return describe(trainer) | {
+        "error": error,
+        "ended": gather_object([trainer.state.global_step]),
+        "skipped": [entry.get("skipped_steps", 0) for entry in steps],
+        "learning_rates": [entry["learning_rate"] for entry in steps],
+    }
+
+
+TASKS = {"train": run, "shard_tensors": shard_tensors, "poison": run_poisoned}
 
 
 def launch(config: str, job: dict[str, Any], processes: int = 2, options: tuple[str, ...] = ()) -> dict[str, Any]:
