@@ -74,7 +74,7 @@ def assert_equal_reports(reports, expected, engine=None):
 def assert_spread(reports):
     for family, (config_class, model_class, _) in FAMILIES.items():
         for name, parameter in model_class(config_class(**SHAPE)).named_parameters():
-            dimension = HALVED.get(name.split(".")[-2]) if "cross_attn" not in name else None
+            dimension = HALVED.get(name.split(".")[-2])
             half = list(parameter.shape)
             if dimension is not None:
                 half[dimension] //= 2
