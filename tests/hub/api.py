@@ -258,10 +258,7 @@ def commits(hub, request: Request) -> Answer:
 
 @route("POST", "/api/{kind}/{id}/branch/{revision}")
 def create_branch(hub, request: Request) -> Answer:
-    wanted = request.json
-    writable(hub, request).create_branch(
-        request.revision, wanted.get("startingPoint", "main"), wanted.get("overwrite", False)
-    )
+    writable(hub, request).create_branch(request.revision, request.json.get("startingPoint", "main"))
     return Answer()
 
 

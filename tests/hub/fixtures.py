@@ -9,7 +9,7 @@ import transformers
 from huggingface_hub import constants
 from huggingface_hub.hf_api import api
 
-from tests.hub.server import TOKEN, Hub
+from tests.hub.server import NO_PROXY, TOKEN, Hub
 
 
 @pytest.fixture
@@ -31,8 +31,10 @@ def hub(monkeypatch):
         monkeypatch.setattr(api, "endpoint", served.url)
         # transformers makes its client when it first needs one, and keeps it.
         monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        for name, value in {"HF_TOKEN": TOKEN, **NO_PROXY}.items():
+            monkeypatch.setenv(name, value)
         for module in (huggingface_hub.utils._http, huggingface_hub.file_download):
             monkeypatch.setattr(module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None}))
+        huggingface_hub.close_session()
         yield served
         huggingface_hub.close_session()

@@ -31,6 +31,7 @@ USER = "ada"
 TOKEN = "hf_ada"
 READ_TOKEN = "hf_ada_reads"
 OTHER_TOKEN = "hf_bob"
+NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 IMPATIENT = Path(__file__).parent / "impatient"
 
 
@@ -128,7 +129,8 @@ class Hub:
 
     def environment(self, token: str | None = TOKEN, patient: bool = False, **extra: str) -> dict[str, str]:
         """The environment of a client in another process; an impatient one does not wait between two tries."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE"))}
+        foreign = ("HF_", "HUGGINGFACE", "TRANSFORMERS_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         paths = [] if patient else [str(IMPATIENT)]
         if "PYTHONPATH" in kept:
             paths.append(kept["PYTHONPATH"])
@@ -139,6 +141,7 @@ class Hub:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "PYTHONPATH": os.pathsep.join(paths),
+            **NO_PROXY,
         }
         return kept | settings | ({"HF_TOKEN": token} if token else {}) | extra
 
@@ -209,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.cut == "before" or hub.stopping.is_set():
             return self.hang_up()
         if fault.cut == "request":
-            self.rfile.read(int(self.headers.get("Content-Length", 2)) // 2)
+            self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
             return self.hang_up()
         body = self.read_body()
         if fault.status is not None:

@@ -134,8 +134,8 @@ class Repository:
             chain.append(self.commits[chain[-1].parent])
         return chain
 
-    def create_branch(self, name: str, start: str = "main", overwrite: bool = False) -> None:
-        if name in self.branches and not overwrite:
+    def create_branch(self, name: str, start: str = "main") -> None:
+        if name in self.branches:
             raise HubError(409, f"Reference already exists: refs/heads/{name}")
         self.branches[name] = self.resolve(start).oid
 

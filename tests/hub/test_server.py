@@ -11,8 +11,6 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session
 
-from tests.hub.accounts import Account
-from tests.hub.server import OTHER_TOKEN, READ_TOKEN
 from tests.hub.store import LFS_SIZE
 
 NAME = "ada/model"
@@ -55,16 +53,6 @@ def status(error):
 
 def read(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_token_is_someone(hub):
-    hub.accounts["hf_eve"] = Account("eve", "read", ("lab",))
-    said = hub.api("hf_eve").whoami()
-    assert said["name"] == "eve" and [organization["name"] for organization in said["orgs"]] == ["lab"]
-    assert said["auth"]["accessToken"]["role"] == "read"
-    with pytest.raises(HfHubHTTPError, match="Invalid user token") as error:
-        hub.api("hf_nobody").whoami()
-    assert status(error) == 401
 
 
 def test_a_repository_is_created_once_and_deleted(hub):
@@ -276,49 +264,3 @@ def test_a_file_is_had_by_branch_tag_and_commit(hub, api):
     assert api.file_exists(NAME, "a.txt") and not api.file_exists(NAME, "b.txt")
     with pytest.raises(RemoteEntryNotFoundError):
         hf_hub_download(NAME, "b.txt")
-
-
-@pytest.mark.parametrize("token", [False, OTHER_TOKEN])
-def test_a_private_repository_is_hidden_from_others(hub, api, token):
-    add(api, a="1")
-    stranger = hub.api(token)
-    assert stranger.model_info(NAME).private is False
-    api.update_repo_settings(NAME, private=True)
-    assert hub.repository(NAME).private and hub.api(READ_TOKEN).model_info(NAME).private
-    for call in (
-        lambda: stranger.model_info(NAME),
-        lambda: stranger.list_repo_files(NAME),
-        lambda: stranger.snapshot_download(NAME, cache_dir=hub.home / "stranger"),
-        lambda: stranger.hf_hub_download(NAME, "a.txt", cache_dir=hub.home / "stranger"),
-        lambda: stranger.upload_file(repo_id=NAME, path_or_fileobj=b"x", path_in_repo="x"),
-    ):
-        with pytest.raises(RepositoryNotFoundError) as error:
-            call()
-        assert status(error) == (404 if token else 401)
-
-
-@pytest.mark.parametrize(
-    ("token", "refused"), [(False, 401), (OTHER_TOKEN, 403), (READ_TOKEN, 403), ("hf_nobody", 401)]
-)
-def test_nobody_writes_without_the_right_to(hub, api, token, refused):
-    add(api, a="1")
-    before = hub.state()
-    stranger = hub.api(token)
-    for call in (
-        lambda: stranger.create_repo("ada/other"),
-        lambda: stranger.upload_file(repo_id=NAME, path_or_fileobj=b"x", path_in_repo="x"),
-        lambda: stranger.create_branch(NAME, branch="b"),
-        lambda: stranger.create_tag(NAME, tag="t"),
-        lambda: stranger.delete_repo(NAME),
-        lambda: stranger.update_repo_settings(NAME, private=True),
-    ):
-        with pytest.raises(HfHubHTTPError) as error:
-            call()
-        assert status(error) == refused
-    assert hub.state() == before
-
-
-def test_members_write_to_their_organization(hub):
-    hub.accounts["hf_eve"] = Account("eve", organizations=("lab",))
-    hub.api("hf_eve").create_repo("lab/model", private=True)
-    assert hub.repository("lab/model").private
