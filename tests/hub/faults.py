@@ -15,9 +15,10 @@ class Fault:
 
     `on` is searched in "METHOD /path?query". In this order:
 
+    - the request's body is read: none of it if `cut="before"`, half of it if `cut="request"`;
     - `call` is called, for instance to kill the client;
     - `delay` seconds pass;
-    - `cut="before"` hangs up at once, `"request"` after half of the request's body;
+    - these two cuts hang up;
     - `status` is answered and nothing is done, with `headers` and `body` (JSON that names the status by default);
     - otherwise the request is carried out, and `cut="applied"` hangs up without an answer, `"answer"` after half of it.
 

@@ -32,6 +32,7 @@ TOKEN = "hf_ada"
 READ_TOKEN = "hf_ada_reads"
 OTHER_TOKEN = "hf_bob"
 NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+UNREAD = {"before": 0, "request": 0.5}  # the share of a body that is read before hanging up
 IMPATIENT = Path(__file__).parent / "impatient"
 
 
@@ -206,15 +207,12 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         hub = self.server.hub
         fault = hub.log(self.command, self.path) or Fault()
+        body = self.read_body(fault.cut)
         if fault.call:
             fault.call()
         hub.stopping.wait(fault.delay)
-        if fault.cut == "before" or hub.stopping.is_set():
+        if fault.cut in UNREAD or hub.stopping.is_set():
             return self.hang_up()
-        if fault.cut == "request":
-            self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
-            return self.hang_up()
-        body = self.read_body()
         if fault.status is not None:
             said = {"error": f"{fault.status} {HTTPStatus(fault.status).phrase}"}
             content = json.dumps(said).encode() if fault.body is None else fault.body
@@ -229,7 +227,9 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = serve
 
-    def read_body(self) -> bytes:
+    def read_body(self, cut: str | None) -> bytes:
+        if cut in UNREAD:
+            return self.rfile.read(int(UNREAD[cut] * int(self.headers.get("Content-Length", 0))))
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.exactly(int(self.headers.get("Content-Length", 0)))
         chunks = []
