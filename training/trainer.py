@@ -76,6 +76,7 @@ class PretrainTrainer(Trainer):
         dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
         self.throughput = Throughput(model, self.args.device, dtype, self._together())
         self.stopped = False
+        self.tracked_as: str | None = None
         self._last_saved: str | None = None
         self._stop = StopSignal()
         self._start = Place(0, 0)
@@ -476,6 +477,7 @@ class PretrainTrainer(Trainer):
                     "cooldown": self._cooldown and vars(self._cooldown),
                     "learning_rate_factor": self.lr_scheduler.get_last_lr()[0] / (self.lr_scheduler.base_lrs[0] or 1.0),
                     "settings": self.settings,
+                    "tracked_as": self.tracked_as,
                 },
             )
 
