@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -93,6 +94,16 @@ class Hub:
     def heal(self) -> None:
         """Takes all faults away."""
         self.faults.clear()
+
+    def settle(self, seconds: float = 10) -> None:
+        """Waits until all that clients who are gone asked for is done; closes the connections of this process first."""
+        from huggingface_hub import close_session
+
+        close_session()
+        end = time.monotonic() + seconds
+        while self.server.connections:
+            assert time.monotonic() < end, "a client is still connected"
+            time.sleep(0.005)
 
     def log(self, method: str, path: str) -> Fault | None:
         """Notes a request; returns the fault that befalls it."""

@@ -165,6 +165,7 @@ def test_a_client_can_be_killed_at_a_request(hub, cut):
     client = subprocess.Popen([sys.executable, "-c", UPLOAD], env=hub.environment(), stdout=subprocess.PIPE)
     fault = hub.inject(on="/commit/", call=client.kill, cut=cut)
     output, _ = client.communicate(timeout=60)
+    hub.settle()
     assert fault.fired == 1 and client.returncode == -9 and output == b""
     assert (hub.files(NAME) == {}) is (cut == "request")
     oid = hub.python(UPLOAD).strip()
