@@ -20,11 +20,12 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedConfig, TrainingArguments, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from .. import __version__, modeling
+from .. import modeling
 from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from ..configuration.architectures import architecture, find_architecture
 from ..configuration.errors import InputError
 from ..configuration.validation import TOKEN_IDS
+from ..configuration.version import __version__
 from ..modeling import (
     TriviumDecoderForCausalLM,
     TriviumEncoderDecoderForConditionalGeneration,

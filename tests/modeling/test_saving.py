@@ -22,6 +22,7 @@ TYING_CASES = [
     for tying, fields in TYINGS.items()
     if "share_embeddings" not in fields or head.family == "encoder_decoder"
 ]
+STAMPS = "_name_or_path architectures auto_map dtype torch_version transformers_version trivium_version".split()
 SAVED_CASES = [(*case, "bert", torch.float32) for case in TYING_CASES]
 SAVED_CASES += [(head, "tied", "plain", dtype) for head in HEADS for dtype in DTYPES[1:]]
 
@@ -54,7 +55,7 @@ def saved_fields(config) -> dict:
     """The fields without what a checkpoint adds to them."""
     fields = config.to_dict()
     for side in (fields, fields.get("encoder", {}), fields.get("decoder", {})):
-        for name in ("_name_or_path", "architectures", "transformers_version", "dtype"):
+        for name in STAMPS:
             side.pop(name, None)
     return fields
 
