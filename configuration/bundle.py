@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
 
+from .errors import InputError
 from .version import __version__, find_mismatch
 
 SHIM = "modeling_trivium"
@@ -73,7 +74,10 @@ class SelfContainedConfig(PreTrainedConfig):
         mismatch = find_mismatch(config_dict.get("trivium_version"), config_dict.get("transformers_version"))
         if mismatch:
             logger.warning_once(mismatch)
-        return super().from_dict(config_dict, **kwargs)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except InputError as error:
+            raise InputError(f"{str(error).rstrip('.')}; {mismatch}") if mismatch else error from None
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
