@@ -221,10 +221,11 @@ class TriviumConfig(SelfContainedConfig):
             kind = "full_attention" if self.sliding_window is None else "sliding_attention"
             self.layer_types = [kind] * self.num_hidden_layers
         # The plan names what there is: a plain feed-forward has no gate, and heads without norms none to replicate.
-        absent = [] if self.gated_mlp else ["gate_proj"]
-        absent += [] if self.qk_norm else ["q_norm", "k_norm"]
+        absent = set() if self.gated_mlp else {"gate_proj"}
+        absent |= set() if self.qk_norm else {"q_norm", "k_norm"}
+        absent |= set() if getattr(self, "add_cross_attention", False) else {"cross_attn"}
         plan = type(self).base_model_tp_plan
-        self.base_model_tp_plan = {name: how for name, how in plan.items() if name.rsplit(".", 1)[-1] not in absent}
+        self.base_model_tp_plan = {name: how for name, how in plan.items() if absent.isdisjoint(name.split("."))}
         super().__post_init__(**kwargs)
 
     @classmethod

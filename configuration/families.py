@@ -59,6 +59,9 @@ class TriviumDecoderConfig(TriviumConfig):
         "AutoModelForTokenClassification": "TriviumDecoderForTokenClassification",
         "AutoModelForQuestionAnswering": "TriviumDecoderForQuestionAnswering",
     }
+    base_model_tp_plan = TriviumConfig.base_model_tp_plan | {
+        name.replace("self_attn", "cross_attn"): how for name, how in TriviumConfig.base_model_tp_plan.items()
+    }
 
     use_cache: bool = True
     add_cross_attention: bool = False

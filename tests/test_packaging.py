@@ -36,7 +36,7 @@ def sources() -> set[str]:
     """Every file that belongs into the wheel, as a path inside the package."""
     inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "trivium").rglob("*.py")} | {"trivium/py.typed"}
     for part in PARTS:
-        for pattern in ("*.py", "recipes/*.yaml"):
+        for pattern in ("*.py", "recipes/*.yaml", "launch/*.yaml"):
             inside |= {f"trivium/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / part).rglob(pattern)}
     return inside
 
@@ -47,7 +47,7 @@ def test_a_source_tree_works_from_any_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wheel_holds_every_module_and_recipe(tmp_path):
+def test_a_wheel_holds_every_module_recipe_and_launch_file(tmp_path):
     tree, wheels, site = tmp_path / "tree", tmp_path / "wheels", tmp_path / "site"
     for folder in ["trivium", *PARTS]:
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -201,6 +201,10 @@ class PretrainTrainingArguments(TrainingArguments):
     emissions_country: str | None = _field(
         None, "estimate energy and carbon with codecarbon; where the electricity is from, as FRA or USA"
     )
+    report_to: list[str] = dataclasses.field(
+        default_factory=lambda: ["none"],
+        metadata={"help": "where to log to: tensorboard, trackio, wandb, ...; all that are installed; or none"},
+    )
     disable_tqdm: bool | None = _field(False, "no progress bars")
     remove_unused_columns: bool = _field(False, "drop what the model does not take before the collator can use it")
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..configuration.errors import InputError
 from .arguments import PretrainArguments, PretrainTrainingArguments
 from .checkpoints import RUN_FILE
+from .tensor_parallel import tensor_parallel_size
 
 # Without these being as they were a checkpoint does not fit: its weights, its optimizer, or its place in the data.
 FIXED = frozenset(
@@ -32,9 +33,8 @@ def settings_of(args: PretrainArguments, training_args: PretrainTrainingArgument
     training = training_args.to_dict()
     settings = {name: value for name, value in vars(args).items() if name not in IRRELEVANT}
     settings |= {name: training[name] for name in sorted((FIXED | DURATION | OTHER) & set(training))}
-    settings["rows_per_step"] = (
-        training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
-    )
+    shares = training_args.world_size // tensor_parallel_size(training_args)
+    settings["rows_per_step"] = training_args.train_batch_size * training_args.gradient_accumulation_steps * shares
     return json.loads(json.dumps(settings, default=str))
 
 

@@ -24,6 +24,7 @@ from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .evaluate import markdown, write_whole
 from .pretrain import FAMILIES, make_config, pretrain
 from .scaling_law import PARAMETERS, ScalingLaw, fit, leave_one_out, spread
+from .tensor_parallel import tensor_parallel_size
 from .verbs import run
 
 FRACTIONS = (0.25, 0.375, 0.5, 0.75, 1.0)  # of the recipe's width and depth
@@ -141,7 +142,8 @@ def check_budget(rungs: list[Rung], ladder: LadderArguments, args: PretrainArgum
     """Raises `InputError` if some size would be trained for too few steps to say anything."""
     if ladder.tokens <= 0:
         raise InputError(f"`tokens` must be positive, not {ladder.tokens:g}.")
-    rows = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    shares = training_args.world_size // tensor_parallel_size(training_args)
+    rows = training_args.train_batch_size * training_args.gradient_accumulation_steps * shares
     least = min(rungs, key=lambda rung: rung.tokens)
     steps = least.tokens / (rows * args.max_length)
     if steps < MIN_STEPS:

@@ -36,7 +36,7 @@ def iteration_dtype(device: torch.device) -> torch.dtype:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself, or, of one that FSDP2 has spread over processes, all of it in each of them."""
+    """The tensor itself, or, of one that is spread over processes, all of it in each of them."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -52,8 +52,8 @@ def laid_out_as(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
 class Muon(torch.optim.Muon):
     """torch's Muon with matrices of one shape taken together, in the precision that the device is fast in.
 
-    Of matrices that FSDP2 has taken apart every process gathers the directions, some at a time, orthogonalises them
-    whole and keeps its own part of the update; gradients and momentum stay apart.
+    Of matrices that FSDP2 or tensor parallelism has taken apart every process gathers the directions, some at a time,
+    orthogonalises them whole and keeps its own part of the update; gradients and momentum stay apart.
     """
 
     @torch.no_grad()
@@ -113,6 +113,7 @@ class MuonAdamW(torch.optim.Optimizer):
         matrices, others = split_parameters(model)
         self.muon = Muon(matrices, lr=lr, weight_decay=weight_decay)
         self.adamw = torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=0.0)
+        step_by_mesh(self.adamw)
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()
 
@@ -136,6 +137,33 @@ class MuonAdamW(torch.optim.Optimizer):
         """Restores groups and state."""
         super().load_state_dict(state_dict)
         self._share()
+
+
+def step_by_mesh(optimizer: torch.optim.Optimizer) -> None:
+    """Lets a step take the parameters of each group apart that are spread from those that are not.
+
+    Kernels that update many tensors at once refuse the two together. The groups themselves, which schedules and
+    checkpoints know, stay as they are.
+    """
+    groups: list[list[dict[str, Any]]] = []
+
+    def take_apart(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        groups.append(optimizer.param_groups)
+        optimizer.param_groups = [part for group in optimizer.param_groups for part in _by_mesh(group)]
+
+    def put_together(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        optimizer.param_groups = groups.pop()
+
+    optimizer.register_step_pre_hook(take_apart)
+    optimizer.register_step_post_hook(put_together)
+
+
+def _by_mesh(group: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The group, once for each device mesh that its parameters are spread over and once for those that are not."""
+    parts = defaultdict(list)
+    for parameter in group["params"]:
+        parts[parameter.device_mesh if isinstance(parameter, DTensor) else None].append(parameter)
+    return (group | {"params": parameters} for parameters in parts.values())
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

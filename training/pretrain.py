@@ -48,6 +48,7 @@ from .objectives.choice import Made, Objective, choose_objective
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
 from .sharded import check_resumable
 from .stopping import Stopped
+from .trackers import check_trackers, one_run
 from .trainer import PretrainTrainer
 from .verbs import run
 
@@ -97,6 +98,7 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     if objective.head and training_args.label_smoothing_factor:
         raise InputError(f"`label_smoothing_factor` knows one loss, but '{args.objective}' has two: leave it out.")
     check_output_dir(output_dir, config_class.model_type)
+    check_trackers(training_args.report_to)
     settings = settings_of(args, training_args)
     resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)
     if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
@@ -114,7 +116,8 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
         clear(output_dir, training_args.fresh)
     if training_args.should_log:
         print(describe(trainer.train_dataset))
-    metrics = train_and_measure(trainer, resumed)
+    with one_run(trainer, resumed):
+        metrics = train_and_measure(trainer, resumed)
     record = run_record(args, training_args, metrics) | {"settings": settings, "skipped": skipped}
     if emissions:
         record["emissions"] = emissions.record

@@ -7,8 +7,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ..configuration.errors import InputError
+from .optimizer import whole
 
 # Where engines keep weights in a checkpoint, as accelerate, transformers and DeepSpeed name it.
 FSDP_PARTS = "pytorch_model_fsdp_0"
@@ -66,7 +68,11 @@ def full_state_dict(accelerator: Accelerator, model: nn.Module) -> dict[str, tor
     """
     weights: dict[str, torch.Tensor] = accelerator.get_state_dict(model) or {}
     tied = accelerator.unwrap_model(model, keep_torch_compile=False).all_tied_weights_keys
-    return {name: weight for name, weight in weights.items() if tied.get(name) not in weights}
+    once = {name: weight for name, weight in weights.items() if tied.get(name) not in weights}
+    if not any(isinstance(weight, DTensor) for weight in once.values()):
+        return once
+    gathered = ((name, whole(weight)) for name, weight in once.items())  # what accelerate leaves spread
+    return {name: weight.cpu() for name, weight in gathered if accelerator.is_main_process}
 
 
 def saved_under(checkpoint: Path) -> str:

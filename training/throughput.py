@@ -112,15 +112,19 @@ class Throughput:
     Args:
         model: what is trained. Of one that is not ours the utilisation is left out.
         device, dtype: where and in which numbers its products are computed.
+        together: how many processes compute each batch together, of which `reduce` counts one.
 
     Attributes:
         peak: what the device can do, and how that is known; see [`peak_flops`].
     """
 
-    def __init__(self, model: torch.nn.Module, device: torch.device, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, model: torch.nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, together: int = 1
+    ):
         self.config: Any = model.config
         self.prices = price_work(self.config)
         self.peak = peak_flops(device, dtype) if self.prices else None
+        self._together = together
         self._names = ("tokens", "positions", *self.prices)
         self._counts = torch.zeros(len(self._names), dtype=torch.int64, device=device)
         self._earlier = Totals(0, 0, 0)
@@ -187,7 +191,8 @@ class Throughput:
             report["tokens_per_second"] = round(tokens / seconds, 1)
             report["waste"] = round(1 - tokens / positions, 4)
         if self.peak is not None and positions:
-            self._all_peaks = self._all_peaks or reduce(torch.tensor(self.peak[0], device=self._counts.device)).item()
+            peak = torch.tensor(self.peak[0] * self._together, device=self._counts.device)
+            self._all_peaks = self._all_peaks or reduce(peak).item()
             report["mfu"] = round(flops / seconds / self._all_peaks, 4)
         if compiled_graphs():
             report["recompilations"] = compiled_graphs() - self._graphs if self._batches > 1 else 0

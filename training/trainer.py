@@ -28,6 +28,7 @@ from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
 from .sharded import full_state_dict, prepare_for_sharding
 from .stopping import StopSignal
+from .tensor_parallel import keep_whole, make_adamw, spread_if_asked
 from .throughput import Throughput
 
 ASKED_FOR = ("initial_lr", "weight_decay", "betas", "eps")  # settings of an optimizer that a resumed run may change
@@ -64,14 +65,18 @@ class PretrainTrainer(Trainer):
         if self._own_order:
             # `Trainer` refuses a stream without a last step before it has said how many processes there are.
             asked, training_args.max_steps = training_args.max_steps, max(training_args.max_steps, 1)
+        only_model, self._is_spread = training_args.save_only_model, spread_if_asked(model, training_args)
+        training_args.save_only_model |= self._is_spread  # `Trainer` does not know how to save the optimizer; we do
         super().__init__(*args, **kwargs)
+        self.args.save_only_model = only_model
         self.byte_lengths = byte_lengths
         self.settings = settings or {}
         self.held_out = HeldOutLoss(byte_lengths)
         self.guard = SpikeGuard(getattr(self.args, "spike_threshold", None))
         dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
-        self.throughput = Throughput(model, self.args.device, dtype)
+        self.throughput = Throughput(model, self.args.device, dtype, self._together())
         self.stopped = False
+        self.tracked_as: str | None = None
         self._last_saved: str | None = None
         self._stop = StopSignal()
         self._start = Place(0, 0)
@@ -142,8 +147,11 @@ class PretrainTrainer(Trainer):
 
     def _share(self) -> tuple[int, int]:
         """Which share of the data this process reads, of how many; processes that split one model read the same."""
-        together = self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
+        together = self._together()
         return self.args.process_index // together, self.args.world_size // together
+
+    def _together(self) -> int:
+        return self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
 
     def get_train_dataloader(self) -> DataLoader:
         """The rows of this process from where the run is; see [`StepBatches`]."""
@@ -166,9 +174,10 @@ class PretrainTrainer(Trainer):
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`Trainer`'s own optimizer, or Muon with AdamW; raises `InputError` where Muon would see parts of matrices."""
-        if self.optimizer is None:
-            prepare_for_sharding(self.accelerator, self.model)
-        if self.optimizer is None and getattr(self.args, "muon", False):
+        if self.optimizer is not None:
+            return super().create_optimizer(model)
+        prepare_for_sharding(self.accelerator, self.model)
+        if getattr(self.args, "muon", False):
             if self.is_deepspeed_enabled or (self.is_fsdp_enabled and not self.accelerator.is_fsdp2):
                 raise InputError("muon needs whole matrices, which DeepSpeed and FSDP1 take apart: use FSDP2 or AdamW.")
             self.optimizer = MuonAdamW(
@@ -178,6 +187,13 @@ class PretrainTrainer(Trainer):
                 eps=self.args.adam_epsilon,
                 weight_decay=self.args.weight_decay,
             )
+        elif self._is_spread:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            decayed = self.get_decay_parameter_names(self.model)
+            self.optimizer = make_adamw(self.model, decayed, self.args.weight_decay, kind, settings)
+        if self._is_spread:
+            assert self.optimizer is not None
+            keep_whole(self.optimizer)
         return super().create_optimizer(model)
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
@@ -299,8 +315,9 @@ class PretrainTrainer(Trainer):
         super().log(logs, start_time)
 
     def sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over all processes; every one must call it."""
-        return self.accelerator.reduce(x, "sum")
+        """The sum of a tensor over all processes, of those that split one model the first; every one must call it."""
+        first = self.args.process_index % self._together() == 0
+        return self.accelerator.reduce(x if first else torch.zeros_like(x), "sum")
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None: [`Throughput`] counts them."""
@@ -378,7 +395,7 @@ class PretrainTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As `Trainer.save_model`, but whole weights under every engine."""
-        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled or self._is_spread):
             super().save_model(output_dir, _internal_call)
             return
         self._save(output_dir or self.args.output_dir, full_state_dict(self.accelerator, self.model_wrapped))
@@ -401,6 +418,11 @@ class PretrainTrainer(Trainer):
             yield
         finally:
             config.use_cache = in_training
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self._is_spread and self.optimizer is not None and not self.args.should_save:
+            self.optimizer.state_dict()  # which the process that saves it cannot gather alone
+        super()._save_optimizer_and_scheduler(output_dir)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
@@ -455,6 +477,7 @@ class PretrainTrainer(Trainer):
                     "cooldown": self._cooldown and vars(self._cooldown),
                     "learning_rate_factor": self.lr_scheduler.get_last_lr()[0] / (self.lr_scheduler.base_lrs[0] or 1.0),
                     "settings": self.settings,
+                    "tracked_as": self.tracked_as,
                 },
             )
 

@@ -20,7 +20,7 @@ from accelerate.state import DistributedType, PartialState
 from accelerate.utils import gather_object
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
-from transformers import AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoTokenizer, TrainingArguments, set_seed, training_args
 from transformers.distributed import DistributedConfig
 
 import trivium
@@ -59,6 +59,7 @@ def pretend_gpus() -> None:
 
     PartialState._prepare_backend = prepare
     CPUOffloadPolicy.__init__.__defaults__ = (False,)  # memory is pinned for a GPU only
+    training_args.is_torch_bf16_gpu_available = lambda: True
 
 
 class Arguments(PretrainTrainingArguments):
@@ -117,13 +118,13 @@ def run(
     Returns:
         For each family what [`describe`] says.
     """
-    processes = int(os.environ.get("WORLD_SIZE", 1))
+    shares = int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("PARALLELISM_CONFIG_TP_SIZE", 1))
     results = {}
     # Rounding to bfloat16 would make differences of the last bit, which every sum over processes has, large.
     with patch.object(optimizer, "iteration_dtype", lambda device: torch.float32):
         for family, tokenizer in tokenizers.items():
             output = Path(folder) / family
-            rows = {"per_device_train_batch_size": batch // processes}
+            rows = {"per_device_train_batch_size": batch // shares}
             trainer = make_trainer(family, tokenizer, output, **arguments | rows)
             trainer.train(resume_from_checkpoint=str(output / resume) if resume else None)
             trainer.save_model(str(output))
@@ -138,10 +139,17 @@ def describe(trainer: PretrainTrainer) -> dict[str, Any]:
         "losses": [entry["loss"] for entry in steps],
         "norms": [entry["grad_norm"] for entry in steps],
         "held_out": trainer.evaluate()["eval_loss"],
+        "tokens": steps[-1]["tokens_seen"],
+        "spread": {name: local_shape(parameter) for name, parameter in trainer.model.named_parameters()},
         "processes": trainer.accelerator.num_processes,
         "engine": trainer.accelerator.distributed_type.value,
         "wrapper": type(trainer.model_wrapped).__name__,
     }
+
+
+def local_shape(parameter: torch.Tensor) -> tuple[int, ...] | None:
+    """The shape of what a process has of a parameter that is spread."""
+    return tuple(parameter.to_local().shape) if isinstance(parameter, DTensor) else None
 
 
 def shard_tensors(folder: str, families: list[str]) -> dict[str, Any]:

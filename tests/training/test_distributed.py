@@ -10,7 +10,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from tests.training.distributed import FAMILIES, gradients, launch, run
+from tests.training.distributed import FAMILIES, SHAPE, gradients, launch, run
 from trivium.configuration import InputError
 from trivium.training.consolidate import consolidate
 from trivium.training.sharded import saved_under
@@ -21,12 +21,16 @@ ENGINES = {
     "fsdp2": ("FSDP", "FSDPTriviumDecoderForCausalLM"),
     "fsdp2-checkpointing": ("FSDP", "FSDPTriviumDecoderForCausalLM"),
     "fsdp2-offload": ("FSDP", "FSDPTriviumDecoderForCausalLM"),
+    "tensor-parallel": ("MULTI_GPU", "TriviumDecoderForCausalLM"),
     "zero2": ("DEEPSPEED", "DeepSpeedEngine"),
     "zero3": ("DEEPSPEED", "DeepSpeedEngine"),
 }
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 marks = {name: [pytest.mark.slow] for name in ENGINES if name not in ("ddp", "fsdp2")}
 marks["zero2"] = marks["zero3"] = [pytest.mark.slow, needs_deepspeed]
+# Of which dimension each process has its half where matrices are spread; the rest it has whole.
+HALVED = dict.fromkeys(("embed_tokens", "lm_head", "q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"), 0)
+HALVED |= dict.fromkeys(("o_proj", "down_proj"), 1)
 # Untied and after the norm: no module is both the first and the last that reads the vocabulary.
 POST_NORM = dict(tie_word_embeddings=False, norm_placement="post", norm="layernorm")
 
@@ -61,9 +65,20 @@ def assert_equal_reports(reports, expected, engine=None):
         for name in ("losses", "norms"):
             assert reports[family][name] == pytest.approx(report[name], rel=1e-5)
         assert reports[family]["held_out"] == pytest.approx(report["held_out"], rel=1e-5)
+        assert reports[family]["tokens"] == report["tokens"], "tokens were counted twice, or not at all"
     if engine is not None:
         ran = reports["decoder"]
         assert (ran["processes"], ran["engine"], ran["wrapper"]) == (2, *ENGINES[engine])
+
+
+def assert_spread(reports):
+    for family, (config_class, model_class, _) in FAMILIES.items():
+        for name, parameter in model_class(config_class(**SHAPE)).named_parameters():
+            dimension = HALVED.get(name.split(".")[-2])
+            half = list(parameter.shape)
+            if dimension is not None:
+                half[dimension] //= 2
+            assert reports[family]["spread"][name] == (None if dimension is None else half), name
 
 
 def assert_equal_weights(folder, expected):
@@ -80,6 +95,8 @@ def test_two_processes_train_as_one_and_leave_whole_checkpoints(engine, job, alo
     expected, folder = alone[muon]
     reports = launch(engine, job | {"folder": str(tmp_path), "muon": muon})
     assert_equal_reports(reports, expected, engine)
+    if engine == "tensor-parallel":
+        assert_spread(reports)
     for family, (_, model_class, _) in FAMILIES.items():
         for name in (".", "checkpoint-10"):
             assert_equal_weights(tmp_path / family / name, folder / family / name)
@@ -94,19 +111,30 @@ def test_two_processes_train_as_one_and_leave_whole_checkpoints(engine, job, alo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "tensor-parallel"])
 def test_a_run_goes_on_with_another_number_of_processes(engine, job, alone, tmp_path):
     """From two to one and back to two; a report has the steps before the checkpoint too."""
     often = job | {"save_steps": 5, "save_total_limit": 4}
     launch(engine, often | {"folder": str(tmp_path / "two")})
     hand_over(tmp_path / "two", tmp_path / "one", "checkpoint-5")
     one = often | {"folder": str(tmp_path / "one"), "resume": "checkpoint-5"}
-    reports = run(**one) if engine == "ddp" else launch(engine, one, processes=1)
+    reports = launch(engine, one, processes=1) if engine == "fsdp2" else run(**one)
     assert_equal_reports(reports, alone[True][0])
     assert {report["processes"] for report in reports.values()} == {1}
     hand_over(tmp_path / "one", tmp_path / "back", "checkpoint-10")
     reports = launch(engine, often | {"folder": str(tmp_path / "back"), "resume": "checkpoint-10"})
     assert_equal_reports(reports, alone[True][0], engine)
+
+
+@pytest.mark.slow
+def test_adamw_goes_on_where_the_matrices_are_spread(job, alone, tmp_path):
+    """From a checkpoint of one process, and from one of its own."""
+    expected, folder = alone[False]
+    spread = job | {"muon": False}
+    for number, source in enumerate((folder, tmp_path / "0")):
+        hand_over(source, tmp_path / str(number), "checkpoint-10")
+        reports = launch("tensor-parallel", spread | {"folder": str(tmp_path / str(number)), "resume": "checkpoint-10"})
+        assert_equal_reports(reports, expected, "tensor-parallel")
 
 
 def hand_over(source, target, name):

@@ -11,14 +11,21 @@ from accelerate.utils import DistributedType
 
 LAUNCH = Path(__file__).resolve().parents[2] / "training" / "launch"
 FILES = sorted(LAUNCH.glob("*.yaml"))
-KINDS = {"ddp": DistributedType.MULTI_GPU, "fsdp2": DistributedType.FSDP, "zero": DistributedType.DEEPSPEED}
+KINDS = {
+    "ddp": DistributedType.MULTI_GPU,
+    "fsdp2": DistributedType.FSDP,
+    "tensor-parallel": DistributedType.MULTI_GPU,
+    "zero": DistributedType.DEEPSPEED,
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_launch_file_says_only_what_accelerate_understands(file):
     config = ClusterConfig.from_yaml_file(file)  # refuses keys that it does not know at the top
     kind = next(kind for prefix, kind in KINDS.items() if file.stem.startswith(prefix))
-    assert (config.distributed_type, config.num_processes, config.mixed_precision) == (kind, 8, "bf16")
+    together = config.parallelism_config.get("parallelism_config_tp_size")
+    assert (config.distributed_type, config.mixed_precision) == (kind, "bf16")
+    assert config.num_processes == (together or 8) and bool(together) == (file.stem == "tensor-parallel")
     options = vars(launch_command_parser().parse_args(["script"]))
     inner = [*config.fsdp_config, *config.deepspeed_config, *config.parallelism_config]
     assert [key for key in inner if key not in options] == []
