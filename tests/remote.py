@@ -3,7 +3,8 @@
     python tests/remote.py FOLDER
 
 Each sub-folder of FOLDER holds `checkpoint/`, and `job.pt` with the Auto class and keyword arguments of forward and,
-for those who write, of `generate`. It gets `outputs.pt`, and the checkpoint saved once more as `again/`.
+for those who write, of `generate`; with a `text` that the tokenizer there takes apart, or without. It gets
+`outputs.pt`, and the checkpoint saved once more as `again/`.
 """
 
 import sys
@@ -32,6 +33,8 @@ def use(folder: Path) -> None:
     found = {name: value for name, value in outputs.items() if isinstance(value, torch.Tensor)}
     if job["generate"] is not None:
         found["generated"] = model.generate(**job["generate"])
+    if "text" in job:
+        found["tokens"] = transformers.AutoTokenizer.from_pretrained(folder / "checkpoint")(job["text"])["input_ids"]
     torch.save(found, folder / "outputs.pt")
     model.save_pretrained(folder / "again")
 

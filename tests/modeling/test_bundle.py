@@ -9,9 +9,12 @@ import sys
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
+from transformers import Trainer, TrainingArguments
 
 from tests import remote
 from tests.families import HEADS, draw_texts, main_outputs, make_model, padded
+from trivium.tokenization import train_tokenizer
 
 
 def auto_class_of(model) -> str:
@@ -56,6 +59,38 @@ def test_every_head_computes_the_same_elsewhere_and_comes_back(variant, tmp_path
         both = [(jobs / name / folder / "modeling_trivium.py").read_bytes() for folder in ("checkpoint", "again")]
         assert both[0] == both[1]
     assert len(expected) == len(HEADS) > 10
+
+
+@torch.no_grad()
+def test_what_trainer_and_peft_leave_loads_elsewhere_too(tmp_path):
+    """With a tokenizer beside it, which needs nobody's trust."""
+    text = "one two three"
+    expected, jobs = {}, tmp_path / "jobs"
+    for head in (head for head in HEADS if head.task == "lm"):
+        tokenizer = train_tokenizer([text] * 9, head.family.replace("_", "-"), vocab_size=400, show_progress=False)
+        model = make_model(head, vocab_size=400)
+        batch = padded(draw_texts(head, model.config))
+        examples = [{name: tensor[0] for name, tensor in padded(draw_texts(head, model.config, labels=True)).items()}]
+        arguments = dict(max_steps=1, save_steps=1, learning_rate=0.1, use_cpu=True, report_to="none")
+        with torch.enable_grad():
+            trained = TrainingArguments(str(tmp_path / "run" / head.family), disable_tqdm=True, **arguments)
+            Trainer(model, trained, train_dataset=examples, processing_class=tokenizer).train()
+        shutil.copytree(tmp_path / "run" / head.family / "checkpoint-1", jobs / f"{head}-trainer" / "checkpoint")
+        outputs = {f"{head}-trainer": model.eval()(**batch).logits}
+        adapter = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+        adapter.peft_config["default"].base_model_name_or_path = str(jobs / f"{head}-trainer" / "checkpoint")
+        adapter.save_pretrained(jobs / f"{head}-adapter" / "checkpoint")
+        tokenizer.save_pretrained(jobs / f"{head}-adapter" / "checkpoint")
+        outputs[f"{head}-adapter"] = adapter.eval()(**batch).logits
+        for name, logits in outputs.items():
+            job = {"auto": auto_class_of(model), "forward": batch, "generate": None, "text": text}
+            torch.save(job, jobs / name / "job.pt")
+            expected[name] = logits, tokenizer(text)["input_ids"]
+        assert not torch.equal(*outputs.values())
+    run_elsewhere(jobs, tmp_path)
+    for name, (logits, tokens) in expected.items():
+        found = torch.load(jobs / name / "outputs.pt")
+        assert torch.equal(found["logits"], logits) and found["tokens"] == tokens
 
 
 @pytest.mark.parametrize("trust", [None, False, True])
