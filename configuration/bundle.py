@@ -20,6 +20,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
 
 from .errors import InputError
+from .pipelines import Task, custom_pipelines, tasks_of
 from .version import __version__, find_mismatch
 
 SHIM = "modeling_trivium"
@@ -34,6 +35,13 @@ require_transformers()
 
 '''
 
+# A model loads without its pipelines, whatever becomes of those in transformers.
+GETATTR = '''
+
+def __getattr__(name):
+    """The pipelines, imported when they are asked for."""
+{pipelines}    raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
+'''
 logger = logging.get_logger(__name__)
 
 
@@ -74,10 +82,22 @@ class SelfContainedConfig(PreTrainedConfig):
         mismatch = find_mismatch(config_dict.get("trivium_version"), config_dict.get("transformers_version"))
         if mismatch:
             logger.warning_once(mismatch)
+        if INSTALLED and config_dict.get("custom_pipelines"):  # ours are registered, and need nobody's trust
+            given = config_dict["custom_pipelines"].items()
+            others = {task: how for task, how in given if not how["impl"].startswith(f"{SHIM}.")}
+            config_dict = config_dict | {"custom_pipelines": others}
         try:
             return super().from_dict(config_dict, **kwargs)
         except InputError as error:
             raise InputError(f"{str(error).rstrip('.')}; {mismatch}") if mismatch else error from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, with the pipelines of the heads that `architectures` names."""
+        fields = super().to_dict()
+        pipelines = custom_pipelines(tasks_of(self.auto_classes, fields.get("architectures") or []), SHIM)
+        if pipelines:
+            fields["custom_pipelines"] = (fields.get("custom_pipelines") or {}) | pipelines
+        return fields
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
@@ -113,8 +133,19 @@ def bundle(config_class: type[SelfContainedConfig]) -> dict[str, str]:
     lines = [f"from .{_flat(path)} import {', '.join(wanted)}" for path, wanted in imports.items()]
     exported = [config_class.__name__, *names]
     shim = HEADER.format(version=__version__) + "\n".join(lines) + f"\n\n__all__ = {exported!r}\n"
-    code = {f"{_flat(path)}.py": _flattened(path) for path in _closure([*imports, HERE.with_name("version.py")])}
+    pipelines = {task.pipeline: _pipeline_path(task) for task in tasks_of(config_class.auto_classes).values()}
+    shim += GETATTR.format(pipelines="".join(_import_lazily(_flat(path), name) for name, path in pipelines.items()))
+    carried = [*imports, *pipelines.values(), HERE.with_name("version.py")]
+    code = {f"{_flat(path)}.py": _flattened(path) for path in _closure(carried)}
     return {f"{SHIM}.py": shim, **code}
+
+
+def _pipeline_path(task: Task) -> Path:
+    return ROOT / "modeling" / "pipelines" / f"{task.module}.py"
+
+
+def _import_lazily(module: str, name: str) -> str:
+    return f'    if name == "{name}":\n        from .{module} import {name}\n\n        return {name}\n'
 
 
 def _closure(paths: list[Path]) -> list[Path]:
