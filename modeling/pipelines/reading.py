@@ -11,9 +11,13 @@ UNLIMITED = 10**6  # tokenizers that know no limit say 1e30
 
 def reading_limit(model: Any, tokenizer: Any) -> int | None:
     """The most tokens that a model reads, by its tokenizer and (its encoder's) configuration; `None` = unsaid."""
-    config = getattr(model.config, "encoder", model.config)
-    told = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
+    told = (tokenizer.model_max_length, positions(model, "encoder"))
     return min((limit for limit in told if limit and limit < UNLIMITED), default=None)
+
+
+def positions(model: Any, side: str) -> int | None:
+    """The positions of a model, or of its encoder or decoder where they have configurations of their own."""
+    return getattr(getattr(model.config, side, model.config), "max_position_embeddings", None)
 
 
 def pad_right(tokenizer: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from transformers.pipelines.base import Pipeline
 from transformers.utils import logging
 
-from .reading import pad_right, reading_limit
+from .reading import pad_right, positions, reading_limit
 
 MAX_NEW_TOKENS = 256  # where nothing else says how long
 
@@ -54,8 +54,8 @@ class TextToTextPipeline(Pipeline):
             clean_up_tokenization_spaces: of the text; `None` = as the tokenizer has it.
             return_tensors: token ids instead of text, as `generated_token_ids`.
             batch_size: how many texts the model reads at once.
-            Everything else goes to `generate`: `max_new_tokens` (256 where neither the caller nor the checkpoint says),
-            `num_beams`, `num_return_sequences`, `do_sample`, `generation_config`, ...
+            Everything else goes to `generate`: `max_new_tokens` (where neither the caller nor the checkpoint says: 256,
+            or as many as the model has positions), `num_beams`, `num_return_sequences`, `generation_config`, ...
 
         Returns:
             For each text a list of `num_return_sequences` dictionaries, also where that is 1; with a `score` each if
@@ -154,11 +154,9 @@ class TextToTextPipeline(Pipeline):
             parameters.pop("max_length", None)
         arguments = parameters | given
         said = self.model.generation_config.to_diff_dict() | arguments
-        return (
-            arguments
-            if said.keys() & {"max_length", "max_new_tokens"}
-            else arguments | {"max_new_tokens": MAX_NEW_TOKENS}
-        )
+        if not said.keys() & {"max_length", "max_new_tokens"}:
+            arguments["max_new_tokens"] = min(MAX_NEW_TOKENS, positions(self.model, "decoder") or MAX_NEW_TOKENS)
+        return arguments
 
 
 class SummarizationPipeline(TextToTextPipeline):
