@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -68,18 +70,14 @@ def examine(contents: Contents, trust: bool = False) -> Expected:
     """
     folder = str(contents.folder)
     base = find_base(contents.folder) if contents.is_adapter else None
-    try:
+    with _in_one_sentence(f"'{folder}' does not load"):
         config = AutoConfig.from_pretrained(base or folder, trust_remote_code=trust)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{folder}' does not load: {_first_line(error)}") from error
     is_ours = isinstance(config, SelfContainedConfig)
     if not contents.is_adapter:
         check_code(contents, config, trust)
     job = Job(folder, None, _auto_class(contents, config), contents.has_tokenizer, base, trust)
-    try:
+    with _in_one_sentence(f"'{folder}' does not load as {job.auto}"):
         model, tokenizer = load(job)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise InputError(f"'{folder}' does not load as {job.auto}: {_first_line(error)}") from error
     inputs = draw_inputs(model, model.config, ROWS, min(LENGTH, _positions(model.config.to_dict())))
     job = replace(job, threads=torch.get_num_threads())
     name = type(model).__name__ if base is None else type(model.get_base_model()).__name__
@@ -216,5 +214,12 @@ def largest_difference(expected: dict[str, Any], found: dict[str, Any]) -> float
     return torch.tensor(differences).max().item()  # nan if there is one
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+@contextmanager
+def _in_one_sentence(beginning: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError:  # the command line says how to get it
+        raise
+    except Exception as error:  # a broken file raises whatever its reader does
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{beginning}: {first.rstrip('.')}.") from error

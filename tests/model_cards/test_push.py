@@ -99,7 +99,7 @@ def test_a_private_push_is_private_or_nothing(hub, folder):
     assert hub.repository(NAME).private
     make_old(hub)
     before = hub.state()
-    with pytest.raises(InputError, match="is public: .* without --private"):
+    with pytest.raises(InputError, match=r"is public: .* without --private"):
         push(folder, NAME, private=True, load=False)
     assert hub.state() == before
 
@@ -130,6 +130,10 @@ def test_bytes_that_arrived_changed_keep_main_where_it_was(hub, folder, file, sh
 
 def stop(hub, monkeypatch):
     hub.stop()
+
+
+def go_offline(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
 def hang(hub, monkeypatch):
