@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "trivium.training.evaluate",
     "ladder": "trivium.training.ladder",
     "pretrain": "trivium.training.pretrain",
+    "push": "trivium.push",
     "tokenizer": "trivium.training.tokenizer",
 }
 
