@@ -1,8 +1,10 @@
 """`transformers.Trainer` with a held-out loss that is right, saves that are whole or not there, and exact resuming."""
 
 import inspect
+import json
 import logging
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,10 @@ from transformers.trainer_callback import ExportableState, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from ..configuration.errors import InputError
-from .checkpoints import TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
+from ..model_cards.answers import ANSWERS
+from ..model_cards.card import README, is_by_hand, write_card
+from ..model_cards.plots import PICTURE
+from .checkpoints import RUN_FILE, TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
 from .data.loading import Place, StepBatches
 from .deepspeed_steps import judge_each_step
 from .evaluation import HeldOutLoss, only_text
@@ -50,7 +55,8 @@ class PretrainTrainer(Trainer):
     - SIGTERM saves a checkpoint and ends training; `stopped` then says so.
     - `args.muon` trains the matrices with Muon; see [`MuonAdamW`].
     - The saved config keeps the model's own `use_cache`, which `Trainer` sets to its own.
-    - A checkpoint appears whole, with what `settings` says of the run, or not at all.
+    - A checkpoint appears whole, with what `settings` and `record` say of the run, or not at all.
+    - Whatever is saved has a card, made of `record` and of `answers`; see [`write_card`](../model_cards/card.py).
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -71,6 +77,8 @@ class PretrainTrainer(Trainer):
         self.args.save_only_model = only_model
         self.byte_lengths = byte_lengths
         self.settings = settings or {}
+        self.record: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {}
         self.held_out = HeldOutLoss(byte_lengths)
         self.guard = SpikeGuard(getattr(self.args, "spike_threshold", None))
         dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
@@ -447,11 +455,34 @@ class PretrainTrainer(Trainer):
             self._name_best(run)
             if main:
                 self._save_state(aside, work)
+                self.write_card(aside, folder)
         self._last_saved = str(folder)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder))
         if main:
             keep_latest(run, self.args.save_total_limit, self.state.best_model_checkpoint)
+
+    def write_card(self, folder: Path, place: Path) -> None:
+        """Writes the card of what was saved in `folder`, which goes to `place`; a run's, if written by hand, stays."""
+        try:
+            write_card(folder, place, self.answers, overwrite=place.name.startswith(PREFIX_CHECKPOINT_DIR))
+        except InputError as error:
+            logger.warning("The card was not written: %s", error)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Ours in place of `Trainer`'s, which would be written over it."""
+        if self.is_world_process_zero():
+            self.write_card(Path(self.args.output_dir), Path(self.args.output_dir))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """As in `Trainer`, which copies the weights into the run's folder and pushes that; with their card and code."""
+        folder, run = Path(checkpoint_folder), Path(self.args.output_dir)
+        if self.args.should_save and not is_by_hand(run / README):
+            for path in (*folder.glob("*.py"), folder / README, folder / ANSWERS, folder / PICTURE):
+                if path.is_file():
+                    (run / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+                    shutil.copy(path, run / path.relative_to(folder))
+        super()._push_from_checkpoint(checkpoint_folder)
 
     def _name_best(self, run: Path) -> None:
         """Notes where the best checkpoint is, in every process: each loads it at the end."""
@@ -466,6 +497,9 @@ class PretrainTrainer(Trainer):
             if isinstance(part, ExportableState):
                 self.state.stateful_callbacks[type(part).__name__] = part.state()
         self.state.save_to_json(str(aside / TRAINER_STATE))
+        if self.record:
+            record = self.record | {"seconds": round(self.throughput.seconds, 2)}
+            (aside / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
         if self._own_order:
             write_run_state(
                 aside,

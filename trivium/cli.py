@@ -13,6 +13,7 @@ from .training.verbs import BAD_INPUT, run
 
 VERBS = {
     "architectures": "trivium.architectures",
+    "card": "trivium.card",
     "consolidate": "trivium.training.consolidate",
     "convert": "trivium.convert",
     "demo": "trivium.training.demo",
