@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from ..configuration.errors import InputError
 
@@ -22,8 +23,8 @@ LEFT_OUT = {
 }
 FOLDERS = r"(assets|additional_chat_templates|\d+_\w+)/"
 PART = re.compile(
-    rf"({FOLDERS})?([^/]+\.(safetensors|json|py|md|jinja|model|tiktoken|png|jpg|svg)|(vocab|merges)\.txt"
-    r"|(LICENSE|NOTICE)(\.txt)?)"
+    rf"({FOLDERS})?[^/]+\.(safetensors|json|md|jinja|model|tiktoken|png|jpg|svg)"
+    r"|[^/]+\.py|(vocab|merges)\.txt|(LICENSE|NOTICE)(\.txt)?"
 )
 OTHER = "no part of a checkpoint"
 SECRET = re.compile(
@@ -103,6 +104,14 @@ def is_stale(path: str) -> bool:
     return not kept and (_why_not(path) is None or ("/" not in path and bool(re.search(LEFT_OUT[PICKLES], path))))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file holds; `InputError` if it is broken."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise InputError(f"'{path}' is broken: save the model again.") from None
+
+
 def some(names: Iterable[str], most: int = 5) -> str:
     """The first of them, and how many more there are."""
     names = list(names)
@@ -134,7 +143,7 @@ def _check_parts(contents: Contents) -> None:
         raise InputError(f"'{folder}' holds no weights in safetensors{found} load the model and save it again.")
     for name in files:
         if name.endswith(".safetensors.index.json"):
-            shards = set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
+            shards = set(read_json(folder / name).get("weight_map", {}).values())
             if missing := sorted(shards - files.keys()):
                 raise InputError(f"'{folder}' lacks {some(missing)}, which {name} names: save the model again.")
 

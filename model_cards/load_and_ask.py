@@ -72,7 +72,7 @@ def load(job: Job) -> tuple[Any, Any]:
 
 
 @torch.no_grad()
-def ask(model: Any, tokenizer: Any, inputs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+def ask(model: Any, tokenizer: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     """Every tensor that the model computes from each of the inputs, by its name, and the ids of `TEXTS`."""
     answer: dict[str, Any] = {}
     for number, batch in enumerate(inputs):
@@ -83,11 +83,11 @@ def ask(model: Any, tokenizer: Any, inputs: list[dict[str, torch.Tensor]]) -> di
     return answer
 
 
-def draw_inputs(model: Any, config: Any, rows: int, length: int, seed: int = 0) -> list[dict[str, torch.Tensor]]:
+def draw_inputs(model: Any, config: Any, rows: int, length: int, seed: int = 0) -> list[dict[str, Any]]:
     """Random tokens for a model of any head, a batch of one text at a time: not every model can tell padding."""
     generator = torch.Generator().manual_seed(seed)
     taken = inspect.signature(model.forward).parameters
-    vocab = min(config.vocab_size, model.get_input_embeddings().num_embeddings)
+    vocab = min(config.get_text_config().vocab_size, model.get_input_embeddings().num_embeddings)
     shape = (1, 2, length) if "MultipleChoice" in type(model).__name__ else (1, length)
 
     def draw() -> torch.Tensor:

@@ -19,11 +19,11 @@ import transformers
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
-from ..configuration.bundle import SelfContainedConfig, bundle
+from ..configuration.bundle import SHIM, SelfContainedConfig, bundle
 from ..configuration.errors import InputError
 from ..configuration.version import __version__
 from . import load_and_ask
-from .contents import Contents, some
+from .contents import Contents, read_json, some
 from .converted import agreement
 from .load_and_ask import Job, ask, draw_inputs, load
 
@@ -50,7 +50,7 @@ class Expected:
     """What a checkpoint computes here, and how it was loaded."""
 
     job: Job
-    inputs: list[dict[str, torch.Tensor]]
+    inputs: list[dict[str, Any]]
     answer: dict[str, Any]
     dtype: torch.dtype
     architecture: str
@@ -73,32 +73,42 @@ def examine(contents: Contents, trust: bool = False) -> Expected:
     with _in_one_sentence(f"'{folder}' does not load"):
         config = AutoConfig.from_pretrained(base or folder, trust_remote_code=trust)
     is_ours = isinstance(config, SelfContainedConfig)
-    if not contents.is_adapter:
-        check_code(contents, config, trust)
+    check_code(contents.folder, config, trust)
+    if base:
+        check_code(Path(base), config, trust)
     job = Job(folder, None, _auto_class(contents, config), contents.has_tokenizer, base, trust)
     with _in_one_sentence(f"'{folder}' does not load as {job.auto}"):
         model, tokenizer = load(job)
-    inputs = draw_inputs(model, model.config, ROWS, min(LENGTH, _positions(model.config.to_dict())))
+    with _in_one_sentence(f"'{folder}' loads, but cannot be asked about random tokens"):
+        inputs = draw_inputs(model, model.config, ROWS, _positions(model.config.to_dict()))
+        answer = ask(model, tokenizer, inputs)
     job = replace(job, threads=torch.get_num_threads())
     name = type(model).__name__ if base is None else type(model.get_base_model()).__name__
-    return Expected(job, inputs, ask(model, tokenizer, inputs), model.dtype, name, is_ours, contents.size)
+    return Expected(job, inputs, answer, model.dtype, name, is_ours, contents.size)
 
 
-def check_code(contents: Contents, config: Any, trust: bool = False) -> None:
-    """Raises `InputError` if the code beside a checkpoint is not the one that this version of Trivium writes there."""
+def check_code(folder: Path, config: Any, trust: bool = False) -> None:
+    """Raises `InputError` if the code in a folder is not the one that this version of Trivium writes for `config`.
+
+    A proof runs it. With `trust` that is what somebody wants.
+    """
+    if trust:
+        return
     ours = bundle(type(config)) if isinstance(config, SelfContainedConfig) else {}
-    missing = sorted(ours.keys() - contents.files.keys())
-    if missing and not trust:
+    code = {path.name: path.read_bytes() for path in sorted(folder.glob("*.py"))}
+    has_config = (folder / "config.json").is_file()  # which an adapter has not, nor has it code
+    named = read_json(folder / "config.json").get("auto_map", {}) if has_config else {}
+    if has_config and (missing := sorted(ours.keys() - code)):
         raise InputError(
-            f"'{contents.folder}' lacks the code that it needs where Trivium is not installed ({some(missing, 1)}): "
-            f"load it and save it again with Trivium {__version__}."
+            f"'{folder}' lacks the code that it needs where Trivium is not installed ({some(missing, 1)}): load it and "
+            f"save it again with Trivium {__version__}."
         )
-    code = [name for name in contents.files if name.endswith(".py")]
-    foreign = [name for name in code if ours.get(name, "").encode() != (contents.folder / name).read_bytes()]
-    if foreign and not trust:
+    foreign = [name for name, text in code.items() if text != ours.get(name, "").encode()]
+    foreign += [str(value) for value in named.values() if not str(value).startswith(f"{SHIM}.")]
+    if foreign:
         raise InputError(
-            f"'{contents.folder}' carries code that Trivium {__version__} did not write ({some(foreign)}): load it and "
-            "save it again, or add --trust-remote-code for the proof to run it."
+            f"'{folder}' carries code that Trivium {__version__} did not write ({some(foreign)}): load it and save it "
+            "again, or add --trust-remote-code for the proof to run it."
         )
 
 
@@ -137,9 +147,15 @@ def prove(expected: Expected, name: str, revision: str | None, home: Path) -> st
     return f"loads {how}, outputs {outputs} on {ROWS} x {tokens // ROWS} random tokens{tokenizer}"
 
 
+def named_base(folder: Path) -> str:
+    """What an adapter calls its base model: a name on the Hub or a folder, made absolute; empty if it does not say."""
+    named = str(read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "")
+    return str(Path(named).resolve()) if named and Path(named).is_dir() else named
+
+
 def find_base(folder: Path) -> str | None:
     """The folder of the model that an adapter belongs to, if it is on this machine; nothing is fetched."""
-    named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    named = named_base(folder)
     if not named or Path(named).is_dir():
         return named or None
     try:
@@ -151,9 +167,9 @@ def find_base(folder: Path) -> str | None:
 def _auto_class(contents: Contents, config: Any) -> str:
     """The Auto class whose model was saved: that of the first of `architectures`, or of an adapter's task."""
     if contents.is_adapter:
-        adapter = json.loads((contents.folder / "adapter_config.json").read_text(encoding="utf-8"))
-        if adapter.get("task_type") in TASKS:
-            return TASKS[adapter["task_type"]]
+        task = read_json(contents.folder / "adapter_config.json").get("task_type")
+        if task in TASKS:
+            return TASKS[task]
     wanted = (config.architectures or [""])[0]
     remote = {value.rpartition(".")[2]: auto for auto, value in (getattr(config, "auto_map", None) or {}).items()}
     if wanted in remote:

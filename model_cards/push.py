@@ -7,7 +7,6 @@ so that it holds the old checkpoint or the new one, whole, whatever fails and wh
 
 import filecmp
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +21,11 @@ from ..configuration.errors import InputError
 from ..configuration.version import __version__
 from .card import write_card
 from .contents import Contents, is_stale, some, survey
-from .prove import Expected, examine, find_base, prove
+from .prove import Expected, examine, find_base, named_base, prove
 from .refusals import in_one_sentence, patience
 
 MAIN = "main"
 BRANCH = re.compile(r"(?!refs/)[\w.-]+(/[\w.-]+)*")
-UNTOUCHED = "nothing was published"
-UNKNOWN = "whether it was published before that is not known: push again to be sure"
 
 
 @dataclass(frozen=True)
@@ -100,9 +97,12 @@ def prepare(folder: str | Path, name: str, *, load: bool = True, trust: bool = F
     lacking = _refresh_card(Path(folder), name)
     contents = survey(Path(folder))
     notes = [*contents.sentences(), *lacking]
+    base = find_base(contents.folder) if contents.is_adapter else None
+    if base and base == named_base(contents.folder):
+        notes.append(f"adapter_config.json names its base model by a folder that others have not: '{base}'")
     if not load:
         return Plan(contents, None, "nobody asked to load it", notes)
-    if contents.is_adapter and find_base(contents.folder) is None:
+    if contents.is_adapter and base is None:
         return Plan(contents, None, "its base model is not on this machine", notes)
     return Plan(contents, examine(contents, trust), "", notes)
 
@@ -151,17 +151,17 @@ def publish(
         InputError: whatever the user can mend; it says what has become of the push.
     """
     check_names(name, revision)
-    progress = _Progress()
-    with patience(timeout), in_one_sentence(name, token, progress.outcome), TemporaryDirectory("-trivium-push") as work:
-        api = HfApi(token=token)
-        name = _open_repository(api, name, private, timeout)
-
-        def check(commit: str) -> str:
-            return _prove_pushed(api, plan, name, commit, Path(work))
-
-        message = f"Upload {plan.expected.architecture if plan.expected else 'a checkpoint'} with Trivium {__version__}"
-        commit, proof, left = _move(api, plan.contents, name, revision, message, check, progress)
-    notes = [f"the branch '{left}', on which it was proved, could not be deleted"] if left else []
+    with TemporaryDirectory(prefix="trivium-push-") as work, patience(timeout):
+        with in_one_sentence(name, token):
+            api = HfApi(token=token)
+            name = _open_repository(api, name, private, timeout)
+            route = _plan_route(api, name, revision, plan.contents)
+            message = f"Upload {plan.expected.architecture if plan.expected else 'files'} with Trivium {__version__}"
+            uploaded = _upload(api, route, plan.contents, message)
+            proof = _prove_uploaded(api, route, plan, uploaded, Path(work))
+        with in_one_sentence(name, token, moving=True):
+            commit = _take_over(api, route, plan.contents, message, uploaded)
+        notes = [] if _delete_side(api, route) else [f"the branch '{route.side}' of the proof could not be deleted"]
     return Pushed(name, revision, commit, proof, notes)
 
 
@@ -175,16 +175,6 @@ def check_names(name: str, revision: str) -> None:
         raise InputError(f"'{revision}' cannot be the name of a branch: take letters, digits, '-', '_' and '.'.")
 
 
-class _Progress:
-    """How far a push came."""
-
-    def __init__(self) -> None:
-        self.state = UNTOUCHED
-
-    def outcome(self) -> str:
-        return self.state
-
-
 def _open_repository(api: HfApi, name: str, private: bool, timeout: float) -> str:
     """Makes the repository if there is none; returns its full name. Nothing in it is changed."""
     user = api.whoami()["name"]
@@ -196,60 +186,87 @@ def _open_repository(api: HfApi, name: str, private: bool, timeout: float) -> st
     return name
 
 
-def _move(
-    api: HfApi,
-    contents: Contents,
-    name: str,
-    branch: str,
-    message: str,
-    check: Callable[[str], str],
-    progress: _Progress,
-) -> tuple[str, str, str | None]:
-    """The commit that the branch is at in the end, what was proved of it, and a branch that stayed behind."""
+@dataclass(frozen=True)
+class _Route:
+    """From where to where: `branch` is what readers see, at the commit `head`, or not there yet (`is_new`).
+
+    `side` is the branch beside it; `stale` are the files of `head` that the new checkpoint replaces by nothing.
+    """
+
+    name: str
+    branch: str
+    side: str
+    head: str
+    is_new: bool
+    stale: list[str]
+
+    @property
+    def deletions(self) -> list[CommitOperationDelete]:
+        return [CommitOperationDelete(path) for path in self.stale]
+
+
+def _plan_route(api: HfApi, name: str, branch: str, contents: Contents) -> _Route:
+    """Looks at what is there, and begins the branch beside it."""
     heads = {head.name: head.target_commit for head in api.list_repo_refs(name).branches}
     head, side = heads.get(branch, heads[MAIN]), f"trivium-push-{branch}"
-    stale = [path for path in api.list_repo_files(name, revision=head) if path not in contents.files and is_stale(path)]
+    there = api.list_repo_files(name, revision=head)
     if side in heads:  # of a push that was interrupted; the objects that it sent are still there
         api.delete_branch(name, branch=side)
     api.create_branch(name, branch=side, revision=head)
-    deletions = [CommitOperationDelete(path) for path in stale]
+    stale = [path for path in there if path not in contents.files and is_stale(path)]
+    return _Route(name, branch, side, head, branch not in heads, stale)
+
+
+def _upload(api: HfApi, route: _Route, contents: Contents, message: str) -> str:
+    """The commit on the branch beside, which is `head` if there was nothing new."""
     additions = [CommitOperationAdd(path, contents.folder / path) for path in contents.files]
-    commit = api.create_commit(name, [*additions, *deletions], commit_message=message, revision=side).oid
-    try:
-        proof = check(commit)
-    except InputError:
-        with suppress(Exception):  # nobody should take it for a checkpoint
-            api.delete_branch(name, branch=side)
-        raise
-    progress.state = UNKNOWN
-    if branch not in heads:
-        api.create_branch(name, branch=branch, revision=commit)
-    elif commit != head:
-        copies = [CommitOperationCopy(path, path, src_revision=commit) for path in contents.files]
-        deletions = [CommitOperationDelete(path) for path in stale]
-        commit = api.create_commit(
-            name, [*copies, *deletions], commit_message=message, revision=branch, parent_commit=head
-        ).oid
-    try:
-        api.delete_branch(name, branch=side)
-    except Exception:  # it is published; a branch too many is no reason to say that it is not
-        return commit, proof, side
-    return commit, proof, None
+    return api.create_commit(
+        route.name, [*additions, *route.deletions], commit_message=message, revision=route.side
+    ).oid
 
 
-def _prove_pushed(api: HfApi, plan: Plan, name: str, commit: str, work: Path) -> str:
+def _prove_uploaded(api: HfApi, route: _Route, plan: Plan, commit: str, work: Path) -> str:
     """Downloads what arrived into an empty cache, compares it with what was sent, and proves it."""
-    home, files = work / "home", plan.contents.files
+    home, files, folder = work / "home", plan.contents.files, plan.contents.folder
     arrived = Path(
-        api.snapshot_download(name, revision=commit, cache_dir=home / "hub", allow_patterns=list(files), max_workers=4)
+        api.snapshot_download(
+            route.name, revision=commit, cache_dir=home / "hub", allow_patterns=list(files), max_workers=4
+        )
     )
-    folder = plan.contents.folder
-    wrong = [path for path in files if not _same(folder / path, arrived / path)]
-    if wrong:
-        raise InputError(f"the proof failed: what arrived is not what was sent ({some(wrong)})")
-    if plan.expected is None:
-        return f"not proved: {plan.unproved}; what arrived is what was sent, byte for byte"
-    return f"proved: {name} at {commit[:10]} {prove(plan.expected, name, commit, home)}"
+    try:
+        # First, so that no code is run that is not the one that was sent.
+        if wrong := [path for path in files if not _same(folder / path, arrived / path)]:
+            raise InputError(f"the proof failed: what arrived is not what was sent ({some(wrong)})")
+        if plan.expected is None:
+            return f"not proved: {plan.unproved}; what arrived is what was sent, byte for byte"
+        return f"proved: {route.name} at {commit[:10]} {prove(plan.expected, route.name, commit, home)}"
+    except InputError:
+        _delete_side(api, route)  # nobody should take it for a checkpoint
+        raise
+
+
+def _take_over(api: HfApi, route: _Route, contents: Contents, message: str, commit: str) -> str:
+    """Has the branch that readers see hold what was proved, in one step; the commit that it is at then."""
+    if route.is_new:
+        api.create_branch(route.name, branch=route.branch, revision=commit)
+    if route.is_new or commit == route.head:
+        return commit
+    copies = [CommitOperationCopy(path, path, src_revision=commit) for path in contents.files]
+    return api.create_commit(
+        route.name,
+        [*copies, *route.deletions],
+        commit_message=message,
+        revision=route.branch,
+        parent_commit=route.head,
+    ).oid
+
+
+def _delete_side(api: HfApi, route: _Route) -> bool:
+    """Whether the branch beside is gone. If not, that is no reason to say that nothing was published."""
+    with suppress(Exception):
+        api.delete_branch(route.name, branch=route.side)
+        return True
+    return False
 
 
 def _same(sent: Path, arrived: Path) -> bool:

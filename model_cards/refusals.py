@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from typing import Any
@@ -22,6 +22,8 @@ from ..configuration.errors import InputError
 TOKEN = re.compile(r"\bhf_\w+")
 LONGEST = 300  # characters of what a server says
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNTOUCHED = "nothing was published"
+UNKNOWN = "whether it was published before that is not known: push again to be sure"
 NO_TOKEN = "there is no access token: run `hf auth login`, or set HF_TOKEN"
 # What a status of the Hub means here; any other is passed on with what the server says.
 STATUSES = {
@@ -40,13 +42,13 @@ BROKEN = {
 
 
 @contextmanager
-def in_one_sentence(name: str, token: str | None, outcome: Callable[[], str]) -> Iterator[None]:
+def in_one_sentence(name: str, token: str | None, moving: bool = False) -> Iterator[None]:
     """Turns what the Hub, the network and the disk do to a push into `InputError`.
 
     Args:
         name: of the repository.
         token: the one that is used, if it is not the one that was stored.
-        outcome: says what has become of the push.
+        moving: the branch that readers see may have moved by now.
     """
     try:
         yield
@@ -55,8 +57,10 @@ def in_one_sentence(name: str, token: str | None, outcome: Callable[[], str]) ->
         sentence = next(filter(None, explained), None)
         if sentence is None:
             raise
+        refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+        outcome = UNKNOWN if moving and not refused else UNTOUCHED
         # Not `from error`: what a server says may hold the token, and a traceback would show it.
-        raise InputError(_without_tokens(f"{sentence.rstrip('.')}; {outcome()}.", token)) from None
+        raise InputError(_without_tokens(f"{sentence.rstrip('.')}; {outcome}.", token)) from None
 
 
 @contextmanager

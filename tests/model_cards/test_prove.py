@@ -47,6 +47,7 @@ def test_every_head_is_proved_in_every_type(head, tmp_path):
     assert said == WORDS.replace("32", str(tokens)) + ", tokenizer too"
 
 
+@pytest.mark.slow
 def test_a_model_of_transformers_is_proved_with_transformers_alone(tmp_path):
     sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
     model = BertForSequenceClassification(BertConfig(vocab_size=64, max_position_embeddings=20, **sizes))
@@ -121,6 +122,25 @@ def test_code_of_somebody_else_is_not_run_without_a_word(tmp_path, monkeypatch, 
     with pytest.raises(InputError, match=rf"carries code that Trivium .* did not write \({name}\).*--trust"):
         examine(survey(folder))
     assert examine(survey(folder), trust=True).is_ours
+
+
+def test_code_that_a_config_names_elsewhere_is_not_run_without_a_word(tmp_path):
+    folder = save(DECODER, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"]["AutoModelForCausalLM"] = "eve/model--modeling_trivium.TriviumDecoderForCausalLM"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"did not write \(eve/model--modeling_trivium"):
+        examine(survey(folder))
+
+
+def test_the_code_of_an_adapters_base_is_not_run_without_a_word_either(tmp_path):
+    base, adapter = save(DECODER, tmp_path / "base"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (base / "modeling_stack.py").write_text("raise SystemExit('it was run')\n")
+    with pytest.raises(InputError, match=r"base' carries code that .* did not write \(modeling_stack\.py\)"):
+        examine(survey(adapter))
 
 
 def test_a_model_whose_code_is_not_beside_it_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from trivium.model_cards import push as pushing
 from trivium.model_cards.push import push
 
 NAME = "ada/model"
+OTHER_FAMILIES = ["encoder-tokens", "encoder_decoder-lm"]
 PUSH = "import sys; from trivium.model_cards.push import push; push(sys.argv[1], sys.argv[2], load=False)"
 CUTS = [{"status": 500}, {"cut": "request"}, {"cut": "applied"}, {"cut": "answer"}]
 
@@ -56,7 +57,7 @@ def shared(text):
     return text.count("\n") == 0 and "hf_" not in text
 
 
-@pytest.mark.parametrize("name", ["encoder-tokens", "decoder-lm", "encoder_decoder-lm"])
+@pytest.mark.parametrize("name", ["decoder-lm", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHER_FAMILIES)])
 def test_a_push_is_proved_with_and_without_the_package_before_main_moves(hub, tmp_path, name):
     (head,) = [head for head in HEADS if str(head) == name]
     make_model(head).save_pretrained(tmp_path / "model")
@@ -209,7 +210,7 @@ def test_each_trouble_is_one_sentence_and_changes_nothing_that_readers_see(hub, 
         push(folder, name, load=False, timeout=0.2 if "hang" in trouble else 20)
     said = str(error.value)
     assert words in said and shared(said) and said.endswith(".") and said.count("; ") >= 1
-    assert "nothing was published" in said or "not known" in said
+    assert said.endswith("; nothing was published.")
     assert error.value.__suppress_context__ and TOKEN not in caplog.text
     if trouble != "race":
         assert {key: repository.branches["main"] for key, repository in hub.repositories.items()} == before
@@ -260,7 +261,7 @@ def count_requests(hub, folder):
 def test_main_is_the_old_or_the_new_when_some_request_fails(hub, folder, fields):
     steps = count_requests(hub, folder)
     assert steps > 20
-    for step in range(CUTS.index(fields), steps, 6):
+    for step in range(2 * CUTS.index(fields), steps, 8):
         survive(hub, folder, fields, step, FOREVER)
 
 
