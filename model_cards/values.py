@@ -149,7 +149,9 @@ def _link(name: Any) -> Markdown:
 
 
 def _notes(facts: Facts) -> list[str]:
-    last = facts.state.get("max_steps")
+    last, best = facts.state.get("max_steps"), facts.state.get("best_global_step")
+    if facts.finished and best and (facts.record.get("training") or {}).get("load_best_model_at_end"):
+        return [Markdown(f"The weights are those **of step {best:,}**, which did best on what was held out.")]
     if facts.finished or not facts.step or not last or facts.step >= last:
         return []
     return [Markdown(f"Taken **on the way**, after {facts.step:,} of {last:,} steps: training was not over.")]

@@ -9,7 +9,6 @@ In Python: `pretrain(PretrainArguments(family="decoder", data=["python-docs"]), 
 import json
 import shlex
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +44,7 @@ from .continuing import check_continues, finished_run, settings_of
 from .data.sources import Texts
 from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
-from .record import data_record, run_record
+from .record import data_record, now, run_record
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
 from .sharded import check_resumable
 from .stopping import Stopped
@@ -128,7 +127,7 @@ def pretrain(
         print(describe(trainer.train_dataset))
     with one_run(trainer, resumed):
         metrics = train_and_measure(trainer, resumed)
-    record = {"metrics": metrics} | trainer.record | {"ended": datetime.now(UTC).isoformat(timespec="seconds")}
+    record = {"metrics": metrics} | trainer.record | {"ended": now()}
     if emissions:
         record["emissions"] = emissions.record
     with replacing(output_dir, training_args.should_save, trainer.accelerator.wait_for_everyone) as folder:

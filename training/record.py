@@ -3,6 +3,7 @@
 import dataclasses
 import platform
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def run_record(
         },
         "machine": {"processor": processor(), "processes": training_args.world_size, "system": platform.platform()},
     }
+
+
+def now() -> str:
+    """The time, in the one form in which times are compared as text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def processor() -> str:
