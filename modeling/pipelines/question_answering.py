@@ -29,6 +29,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     _load_tokenizer = True
     _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
+    tokenizer: Any
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

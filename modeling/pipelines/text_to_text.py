@@ -28,6 +28,7 @@ class TextToTextPipeline(Pipeline):
 
     _load_tokenizer = True
     _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
+    tokenizer: Any
     output: ClassVar[str] = "generated_text"
     recipe: ClassVar[str | None] = None
 
@@ -69,6 +70,7 @@ class TextToTextPipeline(Pipeline):
 
     def _sanitize_parameters(
         self,
+        *,
         prefix: str | None = None,
         truncation: bool | None = None,
         skip_special_tokens: bool | None = None,
@@ -87,7 +89,7 @@ class TextToTextPipeline(Pipeline):
         return _given(reading), generate_kwargs, _given(wording)
 
     def preprocess(
-        self, text: Any, prefix: str | None = None, truncation: bool | None = None, recipe: str | None = None
+        self, text: Any, *, prefix: str | None = None, truncation: bool | None = None, recipe: str | None = None
     ) -> dict[str, torch.Tensor]:
         """A text's `input_ids` and `attention_mask`, (1, T) each."""
         if not isinstance(text, str):
@@ -176,7 +178,7 @@ class TranslationPipeline(TextToTextPipeline):
     output = "translation_text"
 
     def _sanitize_parameters(
-        self, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
+        self, *, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
     ) -> tuple[dict, dict, dict]:
         reading, writing, wording = super()._sanitize_parameters(**kwargs)
         if src_lang is None and tgt_lang is None:
@@ -198,7 +200,7 @@ class TranslationPipeline(TextToTextPipeline):
         find = getattr(self.tokenizer, "get_lang_id", self.tokenizer.convert_tokens_to_ids)
         return find(language)
 
-    def preprocess(self, text: Any, src_lang: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:
+    def preprocess(self, text: Any, *, src_lang: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:
         """As [`TextToTextPipeline`], with the token of the language where the tokenizer has one."""
         if src_lang is not None:
             self.tokenizer.src_lang = src_lang
