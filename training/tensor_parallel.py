@@ -7,6 +7,7 @@ those of any other run.
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +17,12 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import TrainingArguments
 from transformers.distributed import DistributedConfig
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from ..configuration.errors import InputError
 from .optimizer import laid_out_as, step_by_mesh, whole
 
-PARTIAL = (
-    "replicated_with_grad_allreduce"  # in a plan: a whole weight, of whose gradient a process sees its heads' part
-)
+PARTIAL = "replicated_with_grad_allreduce"  # in a plan: whole weights, whose gradients come in a part a process
 SHARED_OUT = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
 PER_HEAD = ("alibi", "relative")  # position encodings with numbers for every head, which nobody spreads
 
@@ -130,8 +130,8 @@ def take_parts(model: nn.Module, state_dict: dict[str, torch.Tensor], *_: Any) -
 
 def part_for(parameter: torch.Tensor, value: Any) -> Any:
     """`value`, which every process has whole, laid out as `parameter`, if it has one number for each of its."""
-    whole_twin = isinstance(parameter, DTensor) and not isinstance(value, DTensor) and value.shape == parameter.shape
-    return laid_out_as(parameter, value).clone() if whole_twin else value
+    of_all = isinstance(parameter, DTensor) and getattr(value, "shape", None) == parameter.shape
+    return laid_out_as(parameter, value).clone() if of_all and not isinstance(value, DTensor) else value
 
 
 def make_adamw(
@@ -163,7 +163,7 @@ def keep_whole(optimizer: torch.optim.Optimizer) -> None:
     Every process must ask for one that any asks for; only the first gets the numbers, on the CPU.
     """
     optimizer.register_state_dict_post_hook(_gather)
-    optimizer.register_load_state_dict_post_hook(_take_parts)
+    optimizer.register_load_state_dict_pre_hook(_take_parts)
 
 
 def _gather(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -175,8 +175,22 @@ def _gather(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dic
     return state_dict | {"state": states}
 
 
-def _take_parts(optimizer: torch.optim.Optimizer) -> None:
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if torch.is_tensor(value):
-                state[name] = part_for(parameter, value)
+def _take_parts(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    keys = (key for group in state_dict["param_groups"] for key in group["params"])
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    belongs = dict(zip(keys, parameters, strict=False))  # torch says what is wrong with other groups
+    states = {
+        key: {name: part_for(belongs[key], value) for name, value in state.items()} if key in belongs else state
+        for key, state in state_dict["state"].items()
+    }
+    return state_dict | {"state": states}
+
+
+def load_parts(checkpoint: Path, optimizer: Any, schedule: Any) -> None:
+    """Loads what a checkpoint has of an optimizer that [`keep_whole`] knows, and its schedule.
+
+    `Trainer` would put the whole of it on every device first.
+    """
+    for part, name in ((optimizer, OPTIMIZER_NAME), (schedule, SCHEDULER_NAME)):
+        if (checkpoint / name).is_file():
+            part.load_state_dict(torch.load(checkpoint / name, map_location="cpu", mmap=True, weights_only=True))

@@ -33,7 +33,7 @@ from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
 from .sharded import full_state_dict, prepare_for_sharding
 from .stopping import StopSignal
-from .tensor_parallel import keep_whole, make_adamw, spread_if_asked
+from .tensor_parallel import keep_whole, load_parts, make_adamw, spread_if_asked
 from .throughput import Throughput
 
 ASKED_FOR = ("initial_lr", "weight_decay", "betas", "eps")  # settings of an optimizer that a resumed run may change
@@ -214,7 +214,10 @@ class PretrainTrainer(Trainer):
         assert self.optimizer is not None
         asked = [{name: group[name] for name in ASKED_FOR if name in group} for group in self.optimizer.param_groups]
         highest = getattr(self.lr_scheduler, "base_lrs", None)
-        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self._is_spread:
+            load_parts(Path(checkpoint), self.optimizer, self.lr_scheduler)
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None or self.is_deepspeed_enabled:
             return
         for group, settings in zip(self.optimizer.param_groups, asked, strict=True):

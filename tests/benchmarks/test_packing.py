@@ -72,7 +72,7 @@ def test_every_objective_is_measured_and_written_down(texts, tmp_path, monkeypat
     packing.main(["--quick", "--repetitions", "1", "--output", str(tmp_path), "--write", str(page)])
     results = json.loads((tmp_path / "packing.json").read_text())
     padding = {f"{entry['family']} {entry['objective']}": entry["padding"] for entry in results["waste"]}
-    assert padding["encoder next-sentence"] == 0 and padding["decoder pairs"] < 0.05 < padding["encoder-decoder ul2"]
+    assert padding.pop("decoder pairs") < 0.05 and not any(padding.values())
     assert all(0 <= entry[share] <= 1 for entry in results["waste"] for share in ("stock", "left out", "cut"))
     assert [entry["documents"] for entry in results["costs"]] == [100, 1000]
     text = page.read_text()

@@ -291,7 +291,8 @@ def test_stopped_at_any_step_and_resumed_is_bit_for_bit_uninterrupted(
         one, other = (load_file(folder / "model.safetensors") for folder in final)
         torch.testing.assert_close(one, other, rtol=0, atol=0)
         one, other = (read_run_state(folder) for folder in final)
-        assert {**one, "files": 0} == {**other, "files": 0}
+        own = dict(files=0, tracked_as=0)  # each run has a name of its own in trackers
+        assert one | own == other | own
 
 
 MODULE = "trivium.training.pretrain"

@@ -89,6 +89,18 @@ def test_processes_are_added_and_measured_against_all_their_devices(model, clock
     assert two["mfu"] == one["mfu"] > 0 and two["waste"] == one["waste"]
 
 
+def test_processes_that_compute_one_batch_together_count_it_once_against_all_their_devices(model, clock):
+    reports = []
+    for together in (1, 2):
+        speed = Throughput(model, CPU, together=together)
+        speed.add(batch())
+        clock.now += 2
+        reports.append(speed.report(alone))
+    one, two = reports
+    assert two["tokens_seen"] == one["tokens_seen"] and two["tokens_per_second"] == one["tokens_per_second"]
+    assert two["mfu"] == pytest.approx(one["mfu"] / 2, abs=1e-4)
+
+
 def test_counting_goes_on_after_resuming(model, clock):
     whole = Throughput(model, CPU)
     for _ in range(5):
