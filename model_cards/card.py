@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import CardData, ModelCard
 
 from ..configuration.errors import InputError
 from .answers import ANSWERS, Answers, as_yaml, check_answers, kept_answers
@@ -142,7 +142,7 @@ def _mark(card: ModelCard, facts: Facts) -> str:
     return f"\n<!-- trivium card: template {template_stamp()}, content {content}, {record} a record -->\n"
 
 
-def _stamp(data: ModelCardData, text: str) -> str:
+def _stamp(data: CardData, text: str) -> str:
     """What a card says, in a few letters, whatever its YAML looks like."""
     said = json.dumps(data.to_dict(), sort_keys=True, default=str) + text.strip()
     return hashlib.sha256(said.encode()).hexdigest()[:12]

@@ -29,6 +29,7 @@ def make_metadata(facts: Facts, answers: Answers, conversion: dict[str, Any], na
     base, relation = base_model(facts, answers, conversion)
     task = answers.get("pipeline_tag") or head_of(facts.model_class).task
     found = results(facts) if task else []
+    kept: dict[str, Any] = {CONVERSION: conversion} if conversion else {}
     data = ModelCardData(
         license=answers.get("license") or conversion.get("license"),
         license_name=_line(answers.get("license_name")),
@@ -44,7 +45,7 @@ def make_metadata(facts: Facts, answers: Answers, conversion: dict[str, Any], na
         model_name=line(name) if found else None,
         eval_results=eval_results(found, task) if found and task else None,
         co2_eq_emissions=emissions(facts),
-        **({CONVERSION: conversion} if conversion else {}),
+        **kept,
     )
     check_metadata(data.to_dict())
     return data

@@ -106,7 +106,7 @@ def _feed_forward(config: Any) -> str | None:
 
 def _positions(config: Any) -> str | None:
     kind = getattr(config, "position_encoding", None)
-    return POSITIONS.get(kind, kind)
+    return POSITIONS.get(str(kind), kind)
 
 
 def _norm(config: Any) -> str | None:
