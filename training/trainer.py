@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from transformers.trainer_callback import ExportableState, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..configuration.bundle import write_code
 from ..configuration.errors import InputError
 from ..model_cards.answers import ANSWERS
 from ..model_cards.card import README, is_by_hand, write_card
@@ -374,8 +373,9 @@ class PretrainTrainer(EvaluatingTrainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """As in `Trainer`, which copies the weights into the run's folder and pushes that; with their card and code."""
         folder, run = Path(checkpoint_folder), Path(self.args.output_dir)
-        if self.args.should_save and not is_by_hand(run / README):
-            for path in (*folder.glob("*.py"), folder / README, folder / ANSWERS, folder / PICTURE):
+        if self.args.should_save:
+            card = [] if is_by_hand(run / README) else [folder / README, folder / ANSWERS, folder / PICTURE]
+            for path in (*folder.glob("*.py"), *card):
                 if path.is_file():
                     (run / path.relative_to(folder)).parent.mkdir(exist_ok=True)
                     shutil.copy(path, run / path.relative_to(folder))
@@ -429,7 +429,3 @@ class _Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.count_step()
-
-    def on_push_begin(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
-        # Of a checkpoint `Trainer` itself pushes the weights and the configuration alone.
-        write_code(Path(args.output_dir), type(model.config))
