@@ -13,6 +13,7 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 
+from .bundle import SelfContainedConfig
 from .errors import InputError
 from .validation import LAYER_TYPES, check_rotary, check_stack, describe_type
 
@@ -22,7 +23,8 @@ INHERITED_ARGUMENTS = frozenset(
     "adapter_config attn_implementation auto_map compression_config custom_pipelines dtype experts_implementation"
     " is_causal kernel_config model_type name_or_path num_labels output_attentions output_hidden_states"
     " partial_rotary_factor per_layer_config quantization_config return_dict rope_scaling rope_theta"
-    " task_specific_params tie_last_hidden_states torch_dtype transformers_version transformers_weights".split()
+    " task_specific_params tie_last_hidden_states torch_dtype torch_version transformers_version transformers_weights"
+    " trivium_version".split()
 )
 
 
@@ -76,7 +78,7 @@ def refuse_unknown(cls, arguments: dict[str, Any]) -> None:
 
 
 @trivium_config
-class TriviumConfig(PreTrainedConfig):
+class TriviumConfig(SelfContainedConfig):
     r"""A stack of transformer blocks (Vaswani et al., 2017), and the choices that tell architectures apart.
 
     Field names are those of transformers. `None` means: derived from the other fields, as said.

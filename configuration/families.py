@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from transformers.configuration_utils import PreTrainedConfig
 
 from .base import INHERITED_ARGUMENTS, TriviumConfig, only_known, trivium_config
+from .bundle import SelfContainedConfig
 from .errors import InputError
 from .validation import check_attention
 
@@ -20,6 +21,16 @@ class TriviumEncoderConfig(TriviumConfig):
     """
 
     model_type = "trivium_encoder"
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoModel": "TriviumEncoderModel",
+        "AutoModelForPreTraining": "TriviumEncoderForPreTraining",
+        "AutoModelForMaskedLM": "TriviumEncoderForMaskedLM",
+        "AutoModelForSequenceClassification": "TriviumEncoderForSequenceClassification",
+        "AutoModelForTokenClassification": "TriviumEncoderForTokenClassification",
+        "AutoModelForQuestionAnswering": "TriviumEncoderForQuestionAnswering",
+        "AutoModelForMultipleChoice": "TriviumEncoderForMultipleChoice",
+        "AutoModelForNextSentencePrediction": "TriviumEncoderForNextSentencePrediction",
+    }
 
     hidden_act: str = "gelu"
     pooler: bool = False
@@ -40,6 +51,14 @@ class TriviumDecoderConfig(TriviumConfig):
     """
 
     model_type = "trivium_decoder"
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoModel": "TriviumDecoderModel",
+        "AutoModelForPreTraining": "TriviumDecoderForCausalLM",
+        "AutoModelForCausalLM": "TriviumDecoderForCausalLM",
+        "AutoModelForSequenceClassification": "TriviumDecoderForSequenceClassification",
+        "AutoModelForTokenClassification": "TriviumDecoderForTokenClassification",
+        "AutoModelForQuestionAnswering": "TriviumDecoderForQuestionAnswering",
+    }
     base_model_tp_plan = TriviumConfig.base_model_tp_plan | {
         name.replace("self_attn", "cross_attn"): how for name, how in TriviumConfig.base_model_tp_plan.items()
     }
@@ -54,7 +73,7 @@ STACK_FIELDS -= {"origin"}  # of the whole
 
 
 @trivium_config
-class TriviumEncoderDecoderConfig(PreTrainedConfig):
+class TriviumEncoderDecoderConfig(SelfContainedConfig):
     r"""An encoder and a decoder that attends to it (2017; T5, Raffel et al., 2020; BART, Lewis et al., 2020).
 
     Args:
@@ -72,6 +91,14 @@ class TriviumEncoderDecoderConfig(PreTrainedConfig):
     """
 
     model_type = "trivium_encoder_decoder"
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoModel": "TriviumEncoderDecoderModel",
+        "AutoModelForPreTraining": "TriviumEncoderDecoderForConditionalGeneration",
+        "AutoModelForSeq2SeqLM": "TriviumEncoderDecoderForConditionalGeneration",
+        "AutoModelForSequenceClassification": "TriviumEncoderDecoderForSequenceClassification",
+        "AutoModelForTokenClassification": "TriviumEncoderDecoderForTokenClassification",
+        "AutoModelForQuestionAnswering": "TriviumEncoderDecoderForQuestionAnswering",
+    }
     keys_to_ignore_at_inference = ["past_key_values"]
     sub_configs = {"encoder": TriviumEncoderConfig, "decoder": TriviumDecoderConfig}
     base_model_fsdp_plan: ClassVar[dict[str, str]] = {}  # each side brings its own

@@ -1,5 +1,6 @@
 """How a model computes: one block, three families, their heads."""
 
+from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from .decoder import (
     TriviumDecoderForCausalLM,
     TriviumDecoderForQuestionAnswering,
@@ -25,35 +26,32 @@ from .encoder_decoder import (
     TriviumEncoderDecoderModel,
 )
 
+MODEL_CLASSES = (
+    TriviumDecoderForCausalLM,
+    TriviumDecoderForQuestionAnswering,
+    TriviumDecoderForSequenceClassification,
+    TriviumDecoderForTokenClassification,
+    TriviumDecoderModel,
+    TriviumEncoderForMaskedLM,
+    TriviumEncoderForMultipleChoice,
+    TriviumEncoderForNextSentencePrediction,
+    TriviumEncoderForPreTraining,
+    TriviumEncoderForQuestionAnswering,
+    TriviumEncoderForSequenceClassification,
+    TriviumEncoderForTokenClassification,
+    TriviumEncoderModel,
+    TriviumEncoderDecoderForConditionalGeneration,
+    TriviumEncoderDecoderForQuestionAnswering,
+    TriviumEncoderDecoderForSequenceClassification,
+    TriviumEncoderDecoderForTokenClassification,
+    TriviumEncoderDecoderModel,
+)
 # Which classes each Auto class of transformers stands for; the face registers them, one per configuration class.
+_BY_NAME = {model.__name__: model for model in MODEL_CLASSES}
+_FAMILIES = (TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig)
 AUTO_CLASSES = {
-    "AutoModel": (TriviumEncoderModel, TriviumDecoderModel, TriviumEncoderDecoderModel),
-    "AutoModelForPreTraining": (
-        TriviumEncoderForPreTraining,
-        TriviumDecoderForCausalLM,
-        TriviumEncoderDecoderForConditionalGeneration,
-    ),
-    "AutoModelForMaskedLM": (TriviumEncoderForMaskedLM,),
-    "AutoModelForCausalLM": (TriviumDecoderForCausalLM,),
-    "AutoModelForSeq2SeqLM": (TriviumEncoderDecoderForConditionalGeneration,),
-    "AutoModelForSequenceClassification": (
-        TriviumEncoderForSequenceClassification,
-        TriviumDecoderForSequenceClassification,
-        TriviumEncoderDecoderForSequenceClassification,
-    ),
-    "AutoModelForTokenClassification": (
-        TriviumEncoderForTokenClassification,
-        TriviumDecoderForTokenClassification,
-        TriviumEncoderDecoderForTokenClassification,
-    ),
-    "AutoModelForQuestionAnswering": (
-        TriviumEncoderForQuestionAnswering,
-        TriviumDecoderForQuestionAnswering,
-        TriviumEncoderDecoderForQuestionAnswering,
-    ),
-    "AutoModelForMultipleChoice": (TriviumEncoderForMultipleChoice,),
-    "AutoModelForNextSentencePrediction": (TriviumEncoderForNextSentencePrediction,),
+    auto: tuple(_BY_NAME[config.auto_classes[auto]] for config in _FAMILIES if auto in config.auto_classes)
+    for auto in dict.fromkeys(auto for config in _FAMILIES for auto in config.auto_classes)
 }
-MODEL_CLASSES = tuple(dict.fromkeys(model for models in AUTO_CLASSES.values() for model in models))
 
 __all__ = ["AUTO_CLASSES", "MODEL_CLASSES", *(model.__name__ for model in MODEL_CLASSES)]

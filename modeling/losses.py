@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..configuration.bundle import own_name
 from .documents import Documents
 
 IGNORE = -100
@@ -133,7 +134,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return *(None if dtype is None else (x * grad).to(dtype) for x, dtype in pairs), None, None, None, None
 
 
-@torch.library.custom_op("trivium::linear_cross_entropy", mutates_args=())
+@torch.library.custom_op(own_name("trivium::linear_cross_entropy"), mutates_args=())
 def _loss_and_gradients(
     hidden: torch.Tensor,
     weight: torch.Tensor,

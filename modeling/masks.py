@@ -16,8 +16,8 @@ from transformers.masking_utils import (
 )
 
 from ..configuration.base import TriviumConfig
-from . import varlen
 from .documents import Documents
+from .varlen import NAME, can_compile
 
 MASK_FUNCTIONS = {
     ("full_attention", True): create_causal_mask,
@@ -31,9 +31,9 @@ def choose_backend(config: TriviumConfig, documents: Documents | None, training:
     """The backend for this batch, or `None` for the model's own: ours for a flattened one, unless the user chose."""
     if documents is None or config._attn_implementation_chosen:
         return None
-    if torch.compiler.is_compiling() and not varlen.can_compile(config, training):
+    if torch.compiler.is_compiling() and not can_compile(config, training):
         return None
-    return varlen.NAME
+    return NAME
 
 
 def self_attention_arguments(
@@ -57,7 +57,7 @@ def self_attention_arguments(
     """
     kinds = sorted(set(config.layer_types))
     backend = choose_backend(config, documents, training)
-    if (backend or config._attn_implementation) == varlen.NAME and documents is not None:
+    if (backend or config._attn_implementation) == NAME and documents is not None:
         shared = {"attention_mask": None, "attention_backend": backend, "documents": (documents, documents)}
         if bias is not None:
             reach = inputs_embeds.shape[1] if torch.compiler.is_compiling() else max(documents.lengths)
@@ -92,7 +92,7 @@ def cross_attention_arguments(
 ) -> dict:
     """The keyword arguments of the cross-attention; document i of the decoder sees document i of the encoder."""
     backend = choose_backend(config, queries, training)
-    if queries is not None and (backend or config._attn_implementation) == varlen.NAME:
+    if queries is not None and (backend or config._attn_implementation) == NAME:
         return {"attention_mask": None, "attention_backend": backend, "documents": (queries, keys)}
     if queries is not None and "flash" in config._attn_implementation:
         return {"attention_mask": None} | _flash_lengths(queries, keys)

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
+from ..configuration.bundle import own_name
+
 logger = logging.get_logger(__name__)
 
 
@@ -232,8 +234,10 @@ def _empty_states(query: torch.Tensor) -> torch.Tensor:
     return query.new_empty(batch, length, heads, width).transpose(1, 2)
 
 
-attend_operator = torch.library.custom_op("trivium::attend_blocks", attend_blocks, mutates_args=())
-_backward_operator = torch.library.custom_op("trivium::attend_blocks_backward", attend_blocks_backward, mutates_args=())
+attend_operator = torch.library.custom_op(own_name("trivium::attend_blocks"), attend_blocks, mutates_args=())
+_backward_operator = torch.library.custom_op(
+    own_name("trivium::attend_blocks_backward"), attend_blocks_backward, mutates_args=()
+)
 
 
 @attend_operator.register_fake

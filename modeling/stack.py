@@ -1,5 +1,8 @@
 """What encoder and decoder share: token embedding, blocks, final norm, and the contract with transformers."""
 
+import re
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import initialization as init
@@ -18,6 +21,9 @@ from .embeddings import TriviumEmbeddings, TriviumTokenEmbedding
 from .masks import self_attention_arguments
 from .normalization import TriviumRMSNorm, make_norm
 from .positions import TriviumAlibiBias, TriviumRelativeBias, rotary_embeddings
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+NO_SAFETENSORS = re.compile(r"file named model\S*\.safetensors")  # what transformers says of a folder or repository
 
 logger = logging.get_logger(__name__)
 
@@ -44,6 +50,27 @@ class TriviumPreTrainedModel(PreTrainedModel):
         "attentions": OutputRecorder(TriviumAttention, index=1, layer_name="self_attn"),
         "cross_attentions": OutputRecorder(TriviumAttention, index=1, layer_name="cross_attn"),
     }
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, from safetensors alone: reading a pickle can run code.
+
+        Raises:
+            InputError: there are no weights in safetensors.
+        """
+        name = str(pretrained_model_name_or_path)
+        refusal = (
+            f"'{name}' has no weights in safetensors, and pickled ones are not read, since that can run code: have "
+            "them saved again with `save_pretrained`."
+        )
+        if kwargs.setdefault("use_safetensors", True) is False or name.endswith(PICKLES):
+            raise InputError(refusal)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except OSError as error:
+            if NO_SAFETENSORS.search(str(error)):
+                raise InputError(refusal) from None
+            raise
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

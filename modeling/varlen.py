@@ -19,10 +19,11 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from ..configuration.bundle import own_name
 from .documents import Documents
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
-NAME = "trivium_varlen"
+NAME = own_name("trivium_varlen")
 
 
 class Rule(NamedTuple):
@@ -208,7 +209,7 @@ def _lengths(query_ids: torch.Tensor, key_ids: torch.Tensor) -> tuple[list[int],
     return queries, keys
 
 
-@torch.library.custom_op("trivium::attend_documents", mutates_args=())
+@torch.library.custom_op(own_name("trivium::attend_documents"), mutates_args=())
 def attend_documents(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -226,7 +227,7 @@ def attend_documents(
     return _attend_each(query, key, value, *_lengths(query_ids, key_ids), bias, rule)
 
 
-@torch.library.custom_op("trivium::attend_documents_backward", mutates_args=())
+@torch.library.custom_op(own_name("trivium::attend_documents_backward"), mutates_args=())
 def _attend_documents_backward(
     grad: torch.Tensor,
     query: torch.Tensor,

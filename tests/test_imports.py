@@ -16,7 +16,7 @@ ALLOWED = {
     "configuration": set(),
     "modeling": {"configuration"},
     "tokenization": {"configuration"},
-    "training": {"configuration", "modeling", "tokenization"},
+    "training": {"configuration", "modeling", "tokenization", "model_cards"},
     "model_cards": {"configuration", "modeling"},
     "trivium": {"configuration", "modeling", "tokenization", "training", "model_cards"},
 }

@@ -36,7 +36,7 @@ def sources() -> set[str]:
     """Every file that belongs into the wheel, as a path inside the package."""
     inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "trivium").rglob("*.py")} | {"trivium/py.typed"}
     for part in PARTS:
-        for pattern in ("*.py", "recipes/*.yaml", "launch/*.yaml"):
+        for pattern in ("*.py", "recipes/*.yaml", "launch/*.yaml", "*.jinja", "*.txt", "demo/card.yaml"):
             inside |= {f"trivium/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / part).rglob(pattern)}
     return inside
 

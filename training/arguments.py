@@ -201,6 +201,9 @@ class PretrainTrainingArguments(TrainingArguments):
     emissions_country: str | None = _field(
         None, "estimate energy and carbon with codecarbon; where the electricity is from, as FRA or USA"
     )
+    card: str | None = _field(
+        None, "YAML file with what only you know of the model (license, intended_use, ...), for its card"
+    )
     report_to: list[str] = dataclasses.field(
         default_factory=lambda: ["none"],
         metadata={"help": "where to log to: tensorboard, trackio, wandb, ...; all that are installed; or none"},

@@ -14,7 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..configuration.errors import InputError
 
 TRAINER_STATE = "trainer_state.json"
-RUN_FILE = "trivium_run.json"  # the record of a finished run
+RUN_FILE = "trivium_run.json"  # the record of a run; of a finished one with its metrics
 LAST = ("config.json", RUN_FILE)  # of a finished model: what makes it load, and what says that it is finished
 RUN_STATE = "trivium_state.json"  # the last file of a checkpoint: where in the data, which settings, the other files
 
@@ -210,8 +210,11 @@ def replacing(folder: Path, is_main: bool, wait: Callable[[], None]) -> Iterator
                 (folder / name).unlink(missing_ok=True)
             for stale in folder.glob("model*.safetensors*"):
                 stale.unlink()
-            for file in sorted(aside.iterdir(), key=lambda file: LAST.index(file.name) if file.name in LAST else -1):
-                file.replace(folder / file.name)
+            files = [file for file in aside.rglob("*") if file.is_file()]
+            for file in sorted(files, key=lambda file: LAST.index(file.name) if file.name in LAST else -1):
+                target = folder / file.relative_to(aside)
+                target.parent.mkdir(exist_ok=True)
+                file.replace(target)
     finally:
         if is_main:
             shutil.rmtree(aside, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Pretrain one small model of each family on text that is on every machine, and show what they learnt.
 
     trivium demo --output_dir out/demo
+    trivium demo --output_dir out/demo --cards model_cards/demo     # keeps the cards of the three
 
 Trains an encoder, a decoder and an encoder-decoder by the recipes `*-tiny`, loads the three checkpoints in a new
 process through the Auto classes, and prints a table. Takes a few minutes on two cores.
@@ -8,6 +9,7 @@ process through the Auto classes, and prints a table. Takes a few minutes on two
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import datasets
 import transformers
 
 from ..configuration.errors import InputError
+from ..model_cards.demonstration import ANSWERED, copy_cards
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .pretrain import FAMILIES, pretrain
 from .verbs import run
@@ -44,6 +47,7 @@ class DemoArguments:
     """Where the demonstration goes, and how long it trains."""
 
     output_dir: str = dataclasses.field(default="out/demo", metadata={"help": "folder for checkpoints and results"})
+    cards: str | None = dataclasses.field(default=None, metadata={"help": "folder to copy the three model cards to"})
     max_steps: int | None = dataclasses.field(default=None, metadata={"help": "steps instead of the recipes'"})
 
 
@@ -69,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     (folder / "results.md").write_text(table + "\n", encoding="utf-8")
     results = {"families": rows, "samples": samples, "seconds": round(seconds, 1)}
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if args.cards is not None:
+        copy_cards(folder, Path(args.cards), FAMILIES)
     print(f"\n{table}\n\n{seconds / 60:.1f} minutes in all. The checkpoints and this table are in {folder}.")
     return 0
 
@@ -77,11 +83,13 @@ def train(family: str, folder: Path, max_steps: int | None) -> dict[str, Any]:
     """Pretrains one family by its tiny recipe; returns what was measured."""
     argv = ["--config", f"{family}-tiny", "--output_dir", str(folder), "--save_strategy", "no"]
     argv += ["--fresh", "true"]  # whatever an earlier demonstration left
+    argv += ["--logging_steps", "10"]  # enough for the curves of the card
     if max_steps is not None:
         argv += ["--max_steps", str(max_steps)]
     args, training_args = parse(argv, (PretrainArguments, PretrainTrainingArguments))
     datasets.disable_progress_bars()
-    return pretrain(args, training_args).metrics
+    training_args.card = str(ANSWERED)
+    return pretrain(args, training_args, shlex.join(["trivium", "pretrain", *argv])).metrics
 
 
 def show(folder: Path) -> dict[str, str]:

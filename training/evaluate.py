@@ -10,6 +10,7 @@ tokenizers, as long as they predict the same: a decoder with a decoder.
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import tempfile
 from functools import partial
@@ -22,6 +23,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 
 from ..configuration.errors import InputError
+from ..model_cards.text import redact
 from ..tokenization import token_byte_lengths
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import RUN_FILE
@@ -30,6 +32,7 @@ from .data.tokenizing import tokenize_documents
 from .evaluation import HeldOutLoss
 from .objectives.choice import OBJECTIVES, Made, choose_objective
 from .pretrain import FAMILIES, check_fit, choose_tokenizer, load_config, load_model
+from .record import now
 from .trainer import PretrainTrainer
 from .verbs import run
 from .whole import WholeDocuments
@@ -84,8 +87,9 @@ class Evaluation(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     """`trivium evaluate`: returns 0; raises `InputError` for whatever the user can mend."""
+    given = sys.argv[1:] if argv is None else argv
     (args,) = parse(
-        sys.argv[1:] if argv is None else argv,
+        given,
         (EvaluateArguments,),
         prog="trivium evaluate",
         description=(__doc__ or "").partition("\n")[0],
@@ -94,7 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     if PartialState().is_main_process:
         print(summary(result))
         if args.json is not None:
-            write_whole(Path(args.json), json.dumps(result._asdict()) + "\n")
+            when = {"command": redact(shlex.join(["trivium", "evaluate", *given])), "date": now()}
+            write_whole(Path(args.json), json.dumps(result._asdict() | when) + "\n")
     return 0
 
 

@@ -6,25 +6,24 @@
 In Python: `pretrain(PretrainArguments(family="decoder", data=["python-docs"]), PretrainTrainingArguments())`.
 """
 
-import dataclasses
 import json
-import platform
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import transformers
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedConfig, TrainingArguments, set_seed
+from transformers import AutoTokenizer, PreTrainedConfig, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from .. import __version__, modeling
+from .. import modeling
 from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from ..configuration.architectures import architecture, find_architecture
 from ..configuration.errors import InputError
 from ..configuration.validation import TOKEN_IDS
+from ..model_cards.answers import read_answers
 from ..modeling import (
     TriviumDecoderForCausalLM,
     TriviumEncoderDecoderForConditionalGeneration,
@@ -34,6 +33,7 @@ from ..tokenization import special_token_ids, token_byte_lengths, train_tokenize
 from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import (
     RUN_FILE,
+    TRAINER_STATE,
     check_output_dir,
     checkpoint_to_resume,
     clear,
@@ -44,6 +44,7 @@ from .continuing import check_continues, finished_run, settings_of
 from .data.sources import Texts
 from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
+from .record import data_record, now, run_record
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
 from .sharded import check_resumable
 from .stopping import Stopped
@@ -72,20 +73,26 @@ class PretrainResult(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     """`trivium pretrain`: returns 0; raises `InputError` for whatever the user can mend."""
+    given = sys.argv[1:] if argv is None else argv
     args, training_args = parse(
-        sys.argv[1:] if argv is None else argv,
+        given,
         (PretrainArguments, PretrainTrainingArguments),
         prog="trivium pretrain",
         description=(__doc__ or "").partition("\n")[0],
     )
-    result = pretrain(args, training_args)
+    result = pretrain(args, training_args, shlex.join(["trivium", "pretrain", *given]))
     if training_args.should_log:
         print(summary(result))
     return 0
 
 
-def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) -> PretrainResult:
+def pretrain(
+    args: PretrainArguments, training_args: PretrainTrainingArguments, command: str | None = None
+) -> PretrainResult:
     """Trains one model and leaves it in `training_args.output_dir`; a run that was interrupted there goes on.
+
+    Args:
+        command: what was typed, for the record.
 
     Raises:
         InputError: data, tokenizer, checkpoint or settings that cannot be used or do not fit each other.
@@ -98,6 +105,7 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
         raise InputError(f"`label_smoothing_factor` knows one loss, but '{args.objective}' has two: leave it out.")
     check_output_dir(output_dir, config_class.model_type)
     check_trackers(training_args.report_to)
+    answers = read_answers(Path(training_args.card)) if training_args.card else {}
     settings = settings_of(args, training_args)
     resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)
     if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
@@ -106,8 +114,10 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
     country = training_args.emissions_country
     emissions = EmissionsCallback(country) if country else None
     trainer, skipped = make_trainer(args, training_args, objective, resumed)
-    trainer.settings = settings
+    trainer.settings, trainer.answers = settings, answers
+    trainer.record |= run_record(args, training_args, command) | {"settings": settings, "skipped": skipped}
     if resumed:
+        trainer.record["resumed_from"] = read_run_state(resumed)["step"]
         check_resumable(resumed, trainer.accelerator)
     if emissions:
         trainer.add_callback(emissions)
@@ -117,7 +127,7 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
         print(describe(trainer.train_dataset))
     with one_run(trainer, resumed):
         metrics = train_and_measure(trainer, resumed)
-    record = run_record(args, training_args, metrics) | {"settings": settings, "skipped": skipped}
+    record = {"metrics": metrics} | trainer.record | {"ended": now()}
     if emissions:
         record["emissions"] = emissions.record
     with replacing(output_dir, training_args.should_save, trainer.accelerator.wait_for_everyone) as folder:
@@ -125,6 +135,8 @@ def pretrain(args: PretrainArguments, training_args: PretrainTrainingArguments) 
         if training_args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+            trainer.state.save_to_json(str(folder / TRAINER_STATE))
+            trainer.write_card(folder, output_dir)
     return PretrainResult(str(output_dir), metrics)
 
 
@@ -160,6 +172,8 @@ def make_trainer(
         processing_class=tokenizer,
         byte_lengths=token_byte_lengths(tokenizer),
     )
+    if training_args.should_save:
+        trainer.record["data"] = data_record(args, sources, train_rows)
     return trainer, {name: dict(texts.skipped) for name, texts in sources.items() if texts.skipped}
 
 
@@ -303,41 +317,6 @@ def train_and_measure(trainer: PretrainTrainer, resumed: Path | None) -> dict[st
         "held_out_bits_per_byte_unigram": trainer.held_out.unigram_bits_per_byte(training_counts),
         "held_out_predicted_tokens": after["eval_predicted_tokens"],
         "held_out_predicted_bytes": after["eval_predicted_bytes"],
-    }
-
-
-def run_record(
-    args: PretrainArguments, training_args: PretrainTrainingArguments, metrics: dict[str, Any]
-) -> dict[str, Any]:
-    """What `trivium_run.json` says: the measurements, every setting that is not the default, versions and machine."""
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {
-        "metrics": metrics,
-        "pretraining": dataclasses.asdict(args),
-        "training": changed_settings(training_args),
-        "versions": {
-            "trivium": __version__,
-            "transformers": transformers.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": {"processor": device, "processes": training_args.world_size, "system": platform.platform()},
-    }
-
-
-def changed_settings(training_args: TrainingArguments) -> dict[str, Any]:
-    """The settings that are not transformers' defaults, without those that are empty both ways and without secrets.
-
-    Compared with the fields' defaults: a second `TrainingArguments` would reset the state of the running processes.
-    """
-    defaults = {
-        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        for field in dataclasses.fields(TrainingArguments)
-    }
-    return {
-        name: value
-        for name, value in training_args.to_dict().items()
-        if value != (default := defaults.get(name)) and (value or default) and not name.endswith("_token")
     }
 
 

@@ -1,28 +1,29 @@
 """`transformers.Trainer` with a held-out loss that is right, saves that are whole or not there, and exact resuming."""
 
-import inspect
+import json
 import logging
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
-from transformers import Trainer
-from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.trainer_callback import ExportableState, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..configuration.errors import InputError
-from .checkpoints import TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
+from ..model_cards.answers import ANSWERS
+from ..model_cards.card import README, is_by_hand, write_card
+from ..model_cards.plots import PICTURE
+from .checkpoints import RUN_FILE, TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
 from .data.loading import Place, StepBatches
 from .deepspeed_steps import judge_each_step
-from .evaluation import HeldOutLoss, only_text
+from .evaluating import EvaluatingTrainer
+from .evaluation import HeldOutLoss
 from .guard import SpikeGuard
-from .objectives.batches import IGNORED, let_sizes_vary
 from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
@@ -36,7 +37,7 @@ ASKED_FOR = ("initial_lr", "weight_decay", "betas", "eps")  # settings of an opt
 logger = logging.getLogger(__name__)
 
 
-class PretrainTrainer(Trainer):
+class PretrainTrainer(EvaluatingTrainer):
     """Beside what `Trainer` takes, `byte_lengths`: the bytes of text that each token id stands for.
 
     - Rows of [`PackedDataset`], [`Mixture`] and [`StreamedDataset`] are read in their own order, step by step, whatever
@@ -50,7 +51,8 @@ class PretrainTrainer(Trainer):
     - SIGTERM saves a checkpoint and ends training; `stopped` then says so.
     - `args.muon` trains the matrices with Muon; see [`MuonAdamW`].
     - The saved config keeps the model's own `use_cache`, which `Trainer` sets to its own.
-    - A checkpoint appears whole, with what `settings` says of the run, or not at all.
+    - A checkpoint appears whole, with what `settings` and `record` say of the run, or not at all.
+    - Whatever is saved has a card, made of `record` and of `answers`; see [`write_card`](../model_cards/card.py).
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -71,6 +73,8 @@ class PretrainTrainer(Trainer):
         self.args.save_only_model = only_model
         self.byte_lengths = byte_lengths
         self.settings = settings or {}
+        self.record: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {}
         self.held_out = HeldOutLoss(byte_lengths)
         self.guard = SpikeGuard(getattr(self.args, "spike_threshold", None))
         dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
@@ -145,32 +149,11 @@ class PretrainTrainer(Trainer):
         size = self._train_batch_size
         return StepBatches(self._start, self.args.max_steps, size, accumulation, process, processes)
 
-    def _share(self) -> tuple[int, int]:
-        """Which share of the data this process reads, of how many; processes that split one model read the same."""
-        together = self._together()
-        return self.args.process_index // together, self.args.world_size // together
-
-    def _together(self) -> int:
-        return self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
-
     def get_train_dataloader(self) -> DataLoader:
         """The rows of this process from where the run is; see [`StepBatches`]."""
         if not self._own_order:
             return super().get_train_dataloader()
         return self._loader(self.train_dataset, self._batches())
-
-    def _loader(self, dataset: Any, batches: Any) -> DataLoader:
-        # A stream is read in its order, which several workers would each have to do for all.
-        workers = 0 if getattr(dataset, "in_order", False) else self.args.dataloader_num_workers
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
-            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
-            generator=torch.Generator(),  # of its own, so that dropout is the same whether or not a run was resumed
-        )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`Trainer`'s own optimizer, or Muon with AdamW; raises `InputError` where Muon would see parts of matrices."""
@@ -235,13 +218,6 @@ class PretrainTrainer(Trainer):
         loss = super().training_step(*args, **kwargs)
         self._step_loss = self._step_loss + loss
         return loss
-
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """As in `Trainer`; of several sizes a model is compiled once."""
-        inputs = super()._prepare_inputs(inputs)
-        if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
-            let_sizes_vary(inputs)
-        return inputs
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         self._step_grad_norm = super()._get_grad_norm(model, grad_norm)
@@ -317,84 +293,9 @@ class PretrainTrainer(Trainer):
                 logs["skipped_steps"] = self.guard.skipped
         super().log(logs, start_time)
 
-    def sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over all processes, of those that split one model the first; every one must call it."""
-        first = self.args.process_index % self._together() == 0
-        return self.accelerator.reduce(x if first else torch.zeros_like(x), "sum")
-
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None: [`Throughput`] counts them."""
         return 0
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """The share of this process, without the repeated examples that make shares equal in `accelerate`'s loaders."""
-        dataset = self.eval_dataset[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset
-        dataset = self.eval_dataset if dataset is None else dataset
-        process, processes = self._share()
-        share = range(process, len(dataset), processes)
-        size = self.args.per_device_eval_batch_size
-        batches = [list(share[start : start + size]) for start in range(0, len(share), size)]
-        largest_share = -(-len(dataset) // processes)
-        # A sharded model needs every process in every forward: a process with one batch less repeats one, uncounted.
-        batches += [[0]] * (-(-largest_share // size) - len(batches))
-        return self._loader(dataset, batches)
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """As `Trainer.evaluate`; of several datasets also reports all of them taken together, under the plain names."""
-        datasets = self.eval_dataset if eval_dataset is None else eval_dataset
-        if not isinstance(datasets, dict):
-            with self.throughput.paused():
-                return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        total = HeldOutLoss(self.byte_lengths, self.args.device)
-        metrics: dict[str, float] = {}
-        for name, dataset in datasets.items():
-            metrics |= super().evaluate(dataset, ignore_keys, f"{metric_key_prefix}_{name}")
-            total.nats += self.held_out.nats
-            total.counts += self.held_out.counts
-        self.held_out = total
-        together = {f"{metric_key_prefix}_{name}": value for name, value in total.metrics().items()}
-        self.log(together)
-        return metrics | together
-
-    @torch.no_grad()
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Sums loss and targets over all batches of all processes; see [`HeldOutLoss`] for the metrics."""
-        model = self.model_wrapped
-        bare = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        without_logits = (
-            {"return_logits": False} if "return_logits" in inspect.signature(bare.forward).parameters else {}
-        )
-        shifted = LOSS_MAPPING.get(bare.loss_type) is ForCausalLMLoss and not bare.config.is_encoder_decoder
-        dataset: Any = dataloader.dataset
-        process, processes = self._share()
-        own = len(range(process, len(dataset), processes))
-        held_out = HeldOutLoss(self.byte_lengths, self.args.device)
-        byte_lengths = torch.tensor(self.byte_lengths, device=self.args.device)
-        self.callback_handler.eval_dataloader = dataloader
-        model.eval()
-        for number, batch in enumerate(dataloader):
-            batch = self._prepare_inputs(batch)
-            batch["labels"] = only_text(batch["labels"], byte_lengths)
-            batch.pop("next_sentence_label", None)  # its loss has no bytes to be divided by
-            with self.compute_loss_context_manager():
-                loss = model(**batch, **without_logits).loss
-            if number * self.args.per_device_eval_batch_size < own:
-                labels = batch["labels"][..., 1:] if shifted else batch["labels"]
-                held_out.add(loss, labels[labels != IGNORED])
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        held_out.reduce(self.sum_over_processes)
-        self.held_out = held_out
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in held_out.metrics().items()}
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(dataset))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As `Trainer.save_model`, but whole weights under every engine."""
@@ -450,11 +351,35 @@ class PretrainTrainer(Trainer):
             self._name_best(run)
             if main:
                 self._save_state(aside, work)
+                self.write_card(aside, folder)
         self._last_saved = str(folder)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder))
         if main:
             keep_latest(run, self.args.save_total_limit, self.state.best_model_checkpoint)
+
+    def write_card(self, folder: Path, place: Path) -> None:
+        """Writes the card of what was saved in `folder`, which goes to `place`; a run's, if written by hand, stays."""
+        try:
+            write_card(folder, place, self.answers, overwrite=place.name.startswith(PREFIX_CHECKPOINT_DIR))
+        except InputError as error:
+            logger.warning("The card was not written: %s", error)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Ours in place of `Trainer`'s, which would be written over it."""
+        if self.is_world_process_zero():
+            self.write_card(Path(self.args.output_dir), Path(self.args.output_dir))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """As in `Trainer`, which copies the weights into the run's folder and pushes that; with their card and code."""
+        folder, run = Path(checkpoint_folder), Path(self.args.output_dir)
+        if self.args.should_save:
+            card = [] if is_by_hand(run / README) else [folder / README, folder / ANSWERS, folder / PICTURE]
+            for path in (*folder.glob("*.py"), *card):
+                if path.is_file():
+                    (run / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+                    shutil.copy(path, run / path.relative_to(folder))
+        super()._push_from_checkpoint(checkpoint_folder)
 
     def _name_best(self, run: Path) -> None:
         """Notes where the best checkpoint is, in every process: each loads it at the end."""
@@ -469,6 +394,9 @@ class PretrainTrainer(Trainer):
             if isinstance(part, ExportableState):
                 self.state.stateful_callbacks[type(part).__name__] = part.state()
         self.state.save_to_json(str(aside / TRAINER_STATE))
+        if self.record:
+            record = self.record | {"seconds": round(self.throughput.seconds, 2)}
+            (aside / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
         if self._own_order:
             write_run_state(
                 aside,

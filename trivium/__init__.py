@@ -6,8 +6,6 @@ Importing this package registers its configurations and models with the Auto cla
 
 from pathlib import Path
 
-__version__ = "0.1.0"
-
 # In a source tree the parts (`modeling/`, `training/`, ...) lie beside this folder rather than in it; the imports below
 # need to know.
 _root = Path(__file__).resolve().parent.parent
@@ -22,6 +20,7 @@ from .configuration import (
     TriviumEncoderDecoderConfig,
     architecture,
 )
+from .configuration.version import __version__
 from .modeling import (
     TriviumDecoderForCausalLM,
     TriviumDecoderForQuestionAnswering,

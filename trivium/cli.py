@@ -13,12 +13,14 @@ from .training.verbs import BAD_INPUT, run
 
 VERBS = {
     "architectures": "trivium.architectures",
+    "card": "trivium.card",
     "consolidate": "trivium.training.consolidate",
     "convert": "trivium.convert",
     "demo": "trivium.training.demo",
     "evaluate": "trivium.training.evaluate",
     "ladder": "trivium.training.ladder",
     "pretrain": "trivium.training.pretrain",
+    "push": "trivium.push",
     "tokenizer": "trivium.training.tokenizer",
 }
 

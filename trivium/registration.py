@@ -6,15 +6,17 @@ from types import ModuleType
 import transformers
 import transformers.processing_utils  # it replaces the module `transformers`: let that be done by now
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from .modeling import AUTO_CLASSES, TriviumDecoderForCausalLM
+from .modeling.pipelines import PIPELINES
 
 CONFIG_CLASSES = (TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig)
 
 
 def register() -> None:
-    """Register every configuration with `AutoConfig` and every model with the Auto classes that fit it.
+    """Register every configuration with `AutoConfig`, every model with the Auto classes that fit it, and the pipelines.
 
     The classes also become attributes of `transformers`: that is where TRL, vLLM and transformers itself look up the
     name that a checkpoint's `architectures` field gives. Calling this twice changes nothing.
@@ -28,6 +30,9 @@ def register() -> None:
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[TriviumDecoderForCausalLM.config_class.model_type] = (
         TriviumDecoderForCausalLM.__name__
     )
+    for task, (pipeline, auto_name) in PIPELINES.items():
+        if task not in PIPELINE_REGISTRY.supported_tasks:  # of ours, or of a later transformers
+            PIPELINE_REGISTRY.register_pipeline(task, pipeline, getattr(transformers, auto_name), type="text")
     names = {model.__name__: model for models in AUTO_CLASSES.values() for model in models}
     names |= {config.__name__: config for config in CONFIG_CLASSES}
     for module in _copies_of_transformers():

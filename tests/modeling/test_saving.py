@@ -1,5 +1,7 @@
 """What is saved comes back bit for bit, and what is not saved is filled."""
 
+import json
+
 import pytest
 import torch
 import transformers
@@ -7,7 +9,7 @@ from transformers import AutoConfig
 
 from tests.families import HEADS, LM_HEADS, case_name, draw_texts, main_outputs, make_config, make_model, padded
 from trivium import modeling
-from trivium.configuration import TriviumDecoderConfig
+from trivium.configuration import InputError, TriviumDecoderConfig
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TYINGS = {
@@ -22,6 +24,7 @@ TYING_CASES = [
     for tying, fields in TYINGS.items()
     if "share_embeddings" not in fields or head.family == "encoder_decoder"
 ]
+STAMPS = "_name_or_path architectures auto_map dtype torch_version transformers_version trivium_version".split()
 SAVED_CASES = [(*case, "bert", torch.float32) for case in TYING_CASES]
 SAVED_CASES += [(head, "tied", "plain", dtype) for head in HEADS for dtype in DTYPES[1:]]
 
@@ -54,7 +57,7 @@ def saved_fields(config) -> dict:
     """The fields without what a checkpoint adds to them."""
     fields = config.to_dict()
     for side in (fields, fields.get("encoder", {}), fields.get("decoder", {})):
-        for name in ("_name_or_path", "architectures", "transformers_version", "dtype"):
+        for name in STAMPS:
             side.pop(name, None)
     return fields
 
@@ -182,3 +185,23 @@ def test_a_checkpoint_says_what_it_is(tmp_path):
     model.save_pretrained(tmp_path)
     config = TriviumDecoderConfig.from_pretrained(tmp_path)
     assert config.architectures == ["TriviumDecoderForCausalLM"] and config.model_type == "trivium_decoder"
+
+
+@pytest.mark.parametrize("how", ["folder", "sharded", "file", "asked for"])
+@pytest.mark.parametrize("head", LM_HEADS, ids=str)
+def test_pickles_are_refused_in_one_sentence(head, how, tmp_path):
+    model = make_model(head)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "aside")
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    place, options = tmp_path, {}
+    if how == "sharded":
+        index = {"metadata": {}, "weight_map": dict.fromkeys(model.state_dict(), "pytorch_model.bin")}
+        (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    if how == "file":
+        place, options = tmp_path / "pytorch_model.bin", {"config": model.config}
+    if how == "asked for":
+        (tmp_path / "aside").rename(tmp_path / "model.safetensors")
+        options = {"use_safetensors": False}
+    with pytest.raises(InputError, match=r"has no weights in safetensors, and pickled ones are not read.*again with"):
+        head.model.from_pretrained(place, **options)

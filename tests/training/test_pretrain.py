@@ -22,6 +22,7 @@ from trivium.configuration import InputError
 from trivium.training import pretrain as verb
 from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments
 from trivium.training.objectives.choice import OBJECTIVES
+from trivium.training.record import changed_settings
 from trivium.training.verbs import run
 
 AUTO = {
@@ -319,7 +320,7 @@ def test_as_a_command_and_under_a_launcher(argv, tmp_path):
 def test_the_record_holds_the_settings_that_were_changed_and_leaves_the_processes_alone(tmp_path):
     training = PretrainTrainingArguments(output_dir=str(tmp_path), muon=True, max_steps=3, hub_token="secret")
     state = dict(PartialState._shared_state)
-    settings = verb.changed_settings(training)
+    settings = changed_settings(training)
     assert PartialState._shared_state == state != {}
     assert settings["muon"] is True and settings["max_steps"] == 3 and settings["weight_decay"] == 0.1
     assert not {"hub_token", "per_device_train_batch_size", "gradient_checkpointing"} & set(settings)

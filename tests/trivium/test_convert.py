@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from tests.references import REFERENCES, VOCAB
 from trivium import cli, modeling
+from trivium.configuration.bundle import bundle
 from trivium.modeling.conversion import ORIGINS, convert, largest_difference
 
 CHAT = "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
@@ -79,7 +80,7 @@ def test_a_folder_becomes_one_of_ours_with_all_that_lies_beside_the_weights(fami
     assert last == f"Saved to {tmp_path / 'ours'}."
     expected = {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     expected |= {"chat_template.jinja"} | ({"generation_config.json"} if theirs.can_generate() else set())
-    assert files_in(tmp_path / "ours").keys() == expected
+    assert files_in(tmp_path / "ours").keys() == expected | bundle(ours.config_class).keys()
     loaded = ours.from_pretrained(tmp_path / "ours")
     assert largest_difference(theirs, loaded) < 1e-5
     again = AutoTokenizer.from_pretrained(tmp_path / "ours")
@@ -177,7 +178,8 @@ def test_without_a_tokenizer_none_is_made_up(files, tokenizer, tmp_path, capsys)
     code, out, err = convert_to(capsys, tmp_path / "theirs", tmp_path / "ours")
     assert (code, err) == (0, "")
     assert "note: no tokenizer was found beside the weights, or none that loads: bring one before use." in out
-    assert files_in(tmp_path / "ours").keys() == {"README.md", "config.json", "model.safetensors"}
+    code = bundle(type(AutoConfig.from_pretrained(tmp_path / "ours"))).keys()
+    assert files_in(tmp_path / "ours").keys() - code == {"README.md", "config.json", "model.safetensors"}
 
 
 @pytest.mark.parametrize("text", ["---\nlicense: [\n---\n", "\xff"], ids=["yaml", "encoding"])
