@@ -36,7 +36,7 @@ STATUSES = {
 # httpx became httpx2; the classes are told by their names.
 BROKEN = {
     "Timeout": "the Hub at {hub} does not answer",
-    "ConnectError": "the Hub at {hub} cannot be reached: is there a network?",
+    "ConnectError": "the Hub at {hub} cannot be reached: check the network",
     "Error": "the connection to the Hub at {hub} broke off",
 }
 
