@@ -181,7 +181,7 @@ TROUBLES = {
         lambda hub, monkeypatch: monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
         "unset",
     ),
-    "down": (stop, "cannot be reached: is there a network"),
+    "down": (stop, "cannot be reached: check the network"),
     "500": (fault(on="/commit/", status=500), "answered 500"),
     "echo": (fault(on="/commit/", status=500, headers=ECHO), "no <token> here"),
     "502 page": (fault(status=502, body=b"<html>Bad gateway</html>"), "answered 502"),
