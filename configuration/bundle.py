@@ -12,6 +12,8 @@ import ast
 import os
 import tempfile
 import zlib
+from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,7 +125,8 @@ def write_code(folder: Path, config_class: type[SelfContainedConfig]) -> None:
         os.replace(aside, path)
 
 
-def bundle(config_class: type[SelfContainedConfig]) -> dict[str, str]:
+@cache
+def bundle(config_class: type[SelfContainedConfig]) -> Mapping[str, str]:
     """The text of every module that a checkpoint of this configuration carries, by file name."""
     if not INSTALLED:
         return {path.name: path.read_text(encoding="utf-8") for path in _closure([ROOT / f"{SHIM}.py"])}

@@ -5,6 +5,7 @@ The card says of itself which text it is. One that somebody has changed by hand 
 
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -23,10 +24,19 @@ from .render import render, template_stamp
 from .text import Markdown
 from .values import make_values
 
+logger = logging.getLogger(__name__)
+
 README = "README.md"
 MARK = re.compile(
     r"\n<!-- trivium card: template ([0-9a-f]{12}), content ([0-9a-f]{12}), (with|without) a record -->\n?\Z"
 )
+# What transformers writes of a model that it pushes into a template with nothing but gaps, ...
+PUSHED = (
+    "This is the model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been "
+    "automatically generated."
+)
+# ... and in the comment on a card of `Trainer`'s, which says that whoever proofreads it should remove that.
+TRAINERS = "<!-- This model card has been generated automatically according to the information the Trainer had"
 
 
 class Card(NamedTuple):
@@ -73,8 +83,8 @@ def write_card(
     facts = Facts(folder, place)
     if not overwrite and not facts.record and _had_record(standing):
         raise InputError(
-            f"'{standing}' says how the model was trained, and the record of that is no longer beside it: it is left "
-            "as it is; --overwrite writes one without."
+            f"'{standing}' says how the model was trained, and no record of these weights is beside it: it is left as "
+            "it is; --overwrite writes one without."
         )
     answers: Answers = kept_answers(place) | check_answers(given or {})
     conversion = conversion or ({} if facts.record else conversion_in(standing))  # trained since, it is no conversion
@@ -92,6 +102,24 @@ def write_card(
     return Card(place / README, missing)
 
 
+def card_beside(folder: Path, place: Path | None = None) -> None:
+    """Writes or refreshes the card of a model that was just saved; one written by hand stays.
+
+    Saving does not fail by it: whatever is wrong is a warning. A hidden folder whose `place` is not given is left to
+    whoever writes a checkpoint aside, with more to say of it.
+
+    Args:
+        folder: what it was saved to.
+        place: where the folder will lie, if it is written aside.
+    """
+    if is_by_hand((place or folder) / README) or (place is None and folder.absolute().name.startswith(".")):
+        return
+    try:
+        write_card(folder, place, overwrite=True)  # what another model in this place was trained on is no matter now
+    except (InputError, OSError) as error:
+        logger.warning("The card was not written: %s", error)
+
+
 def name_of(place: Path) -> str:
     """What a checkpoint is called: as its folder, a checkpoint of a run with the run's name."""
     place = place.absolute()
@@ -103,11 +131,15 @@ def is_by_hand(path: Path) -> bool:
     if not path.is_file():
         return False
     card = _read(path)
-    return (
-        card is None
-        or not (found := MARK.search(card.text))
-        or found[2] != _stamp(card.data, card.text[: found.start()])
-    )
+    if card is None:
+        return True
+    found = MARK.search(card.text)
+    return not is_stock(card) if found is None else found[2] != _stamp(card.data, card.text[: found.start()])
+
+
+def is_stock(card: ModelCard) -> bool:
+    """Whether transformers wrote a card, and nobody touched it: its `push_to_hub`, or its `Trainer`."""
+    return TRAINERS in card.text or card.text == ModelCard.from_template(CardData(), model_description=PUSHED).text
 
 
 def template_of(path: Path) -> str | None:

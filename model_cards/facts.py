@@ -13,6 +13,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from ..configuration.errors import InputError
+from .weights import weights_stamp
 
 RUN = "trivium_run.json"  # what a run wrote of itself; with metrics once it is finished
 RUN_STATE = "trivium_state.json"  # of a checkpoint: how far it is
@@ -90,12 +91,15 @@ class Facts:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What the run recorded of itself, with its metrics if it is finished; empty if nothing was."""
-        return self._json(RUN)
+        """What the run that made these weights recorded of itself, with its metrics if it is finished, or nothing."""
+        record = self._json(RUN)
+        return record if self._is_of_these(record) else {}
 
     @cached_property
     def state(self) -> dict[str, Any]:
         """What `Trainer` recorded: here, or else in the last checkpoint of the run."""
+        if not self._is_of_these(self._json(RUN)):
+            return {}
         if (self.folder / TRAINER_STATE).is_file():
             return self._json(TRAINER_STATE)
         steps = {path: path.name.removeprefix("checkpoint-") for path in self.place.glob("checkpoint-*")}
@@ -149,6 +153,10 @@ class Facts:
     def has_mask_token(self) -> bool:
         """Whether the tokenizer knows a token to fill in for."""
         return self.has_tokenizer and bool(self._json("tokenizer_config.json").get("mask_token"))
+
+    def _is_of_these(self, record: dict[str, Any]) -> bool:
+        """Whether a run's record is of the weights that are here now: another model may have been saved over them."""
+        return record.get("weights") in (None, weights_stamp(self.folder))
 
     def _json(self, name: str) -> dict[str, Any]:
         return read_json(self.folder / name)
