@@ -102,7 +102,7 @@ def write_card(
     return Card(place / README, missing)
 
 
-def card_beside(folder: Path, place: Path | None = None) -> None:
+def card_beside(folder: Path, place: Path | None = None, repo_id: str | None = None) -> None:
     """Writes or refreshes the card of a model that was just saved; one written by hand stays.
 
     Saving does not fail by it: whatever is wrong is a warning. A hidden folder whose `place` is not given is left to
@@ -111,11 +111,13 @@ def card_beside(folder: Path, place: Path | None = None) -> None:
     Args:
         folder: what it was saved to.
         place: where the folder will lie, if it is written aside.
+        repo_id: where on the Hub it will be, if it is pushed.
     """
     if is_by_hand((place or folder) / README) or (place is None and folder.absolute().name.startswith(".")):
         return
     try:
-        write_card(folder, place, overwrite=True)  # what another model in this place was trained on is no matter now
+        # What another model in this place was trained on is no matter now.
+        write_card(folder, place, given={"repo_id": repo_id} if repo_id else None, overwrite=True)
     except (InputError, OSError) as error:
         logger.warning("The card was not written: %s", error)
 

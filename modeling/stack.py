@@ -38,12 +38,12 @@ class TriviumPreTrainedModel(PreTrainedModel):
     """Loading, saving, initialisation and the promises that the tools of transformers read off a class.
 
     Attributes:
-        after_saving: called with each folder that a model was saved to. The installed package puts a model card there,
-            which the code in a checkpoint cannot.
+        after_saving: called with each folder that a model was saved to, and with the repository on the Hub that it is
+            pushed to, or `None`. The installed package writes a card there, which the code in a checkpoint cannot.
     """
 
     config: TriviumConfig
-    after_saving: ClassVar[list[Callable[[Path], None]]] = []
+    after_saving: ClassVar[list[Callable[[Path, str | None], None]]] = []
     base_model_prefix = "model"
     input_modalities = ("text",)
     supports_gradient_checkpointing = True
@@ -86,17 +86,14 @@ class TriviumPreTrainedModel(PreTrainedModel):
     ) -> None:
         """As in transformers, with the code beside the weights, and a card."""
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
-        if is_main_process:
-            self._finish_saving(save_directory)
+        for finish in self.after_saving if is_main_process else []:
+            finish(Path(save_directory), None)
 
-    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
         """As in transformers, which has just put a card of its own into the folder that is pushed."""
-        self._finish_saving(working_dir)
-        return super()._upload_modified_files(working_dir, *args, **kwargs)
-
-    def _finish_saving(self, folder: str | os.PathLike) -> None:
         for finish in self.after_saving:
-            finish(Path(folder))
+            finish(Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

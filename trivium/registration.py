@@ -46,10 +46,10 @@ def register() -> None:
             setattr(module, name, value)
 
 
-def _write_card(folder: Path) -> None:
+def _write_card(folder: Path, repo_id: str | None) -> None:
     from .model_cards.card import card_beside  # its libraries take time to import
 
-    card_beside(folder)
+    card_beside(folder, repo_id=repo_id)
 
 
 def _copies_of_transformers() -> list[ModuleType]:
