@@ -12,7 +12,6 @@ import ast
 import os
 import tempfile
 import zlib
-from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -125,8 +124,7 @@ def write_code(folder: Path, config_class: type[SelfContainedConfig]) -> None:
         os.replace(aside, path)
 
 
-@cache
-def bundle(config_class: type[SelfContainedConfig]) -> Mapping[str, str]:
+def bundle(config_class: type[SelfContainedConfig]) -> dict[str, str]:
     """The text of every module that a checkpoint of this configuration carries, by file name."""
     if not INSTALLED:
         return {path.name: path.read_text(encoding="utf-8") for path in _closure([ROOT / f"{SHIM}.py"])}
@@ -163,6 +161,7 @@ def _closure(paths: list[Path]) -> list[Path]:
     return sorted(found)
 
 
+@cache
 def _relative_imports(path: Path) -> list[tuple[ast.ImportFrom, Path]]:
     """Every `from .module import name`, at any depth, and the file of its module."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -170,6 +169,7 @@ def _relative_imports(path: Path) -> list[tuple[ast.ImportFrom, Path]]:
     return [(node, path.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")) for node in found]
 
 
+@cache
 def _flattened(path: Path) -> str:
     """A module's text with its relative imports as they are among the flattened ones."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import CardData, ModelCard
+from huggingface_hub import CardData, ModelCard, ModelCardData
 
 from ..configuration.errors import InputError
 from .answers import ANSWERS, Answers, as_yaml, check_answers, kept_answers
@@ -141,7 +141,7 @@ def is_by_hand(path: Path) -> bool:
 
 def is_stock(card: ModelCard) -> bool:
     """Whether transformers wrote a card, and nobody touched it: its `push_to_hub`, or its `Trainer`."""
-    return TRAINERS in card.text or card.text == ModelCard.from_template(CardData(), model_description=PUSHED).text
+    return TRAINERS in card.text or card.text == ModelCard.from_template(ModelCardData(), model_description=PUSHED).text
 
 
 def template_of(path: Path) -> str | None:
