@@ -32,8 +32,8 @@ from .data.tokenizing import tokenize_documents
 from .evaluation import HeldOutLoss
 from .objectives.choice import OBJECTIVES, Made, choose_objective
 from .pretrain import FAMILIES, check_fit, choose_tokenizer, load_config, load_model
+from .pretraining import PretrainTrainer
 from .record import now
-from .trainer import PretrainTrainer
 from .verbs import run
 from .whole import WholeDocuments
 

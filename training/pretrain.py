@@ -45,12 +45,12 @@ from .continuing import check_continues, finished_run, settings_of
 from .data.sources import Texts
 from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
+from .pretraining import PretrainTrainer
 from .record import data_record, now, run_record
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
 from .sharded import check_resumable
 from .stopping import Stopped
 from .trackers import check_trackers, one_run
-from .trainer import PretrainTrainer
 from .verbs import run
 
 FAMILIES: dict[str, tuple[Any, Any]] = {

@@ -45,7 +45,7 @@ def one_run(trainer: Any, resumed: Path | None) -> Iterator[None]:
     steps of training, not in calls.
 
     Args:
-        trainer: a `PretrainTrainer`, whose checkpoints keep the name.
+        trainer: a `TriviumTrainer`, whose checkpoints keep the name.
         resumed: the checkpoint. One in another folder is another run's.
     """
     args, folder = trainer.args, Path(trainer.args.output_dir)

@@ -1,4 +1,4 @@
-"""`transformers.Trainer` with a held-out loss that is right, saves that are whole or not there, and exact resuming."""
+"""`transformers.Trainer` with saves that are whole or not there, exact resuming, and bad steps left out."""
 
 import json
 import logging
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
+from transformers import Trainer
 from transformers.trainer_callback import ExportableState, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -22,9 +24,8 @@ from ..model_cards.weights import weights_stamp
 from .checkpoints import RUN_FILE, TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
 from .data.loading import Place, StepBatches
 from .deepspeed_steps import judge_each_step
-from .evaluating import EvaluatingTrainer
-from .evaluation import HeldOutLoss
 from .guard import SpikeGuard
+from .objectives.batches import let_sizes_vary
 from .objectives.randomness import EpochCallback
 from .optimizer import MuonAdamW
 from .schedules import Cooldown, schedule_arguments
@@ -38,15 +39,12 @@ ASKED_FOR = ("initial_lr", "weight_decay", "betas", "eps")  # settings of an opt
 logger = logging.getLogger(__name__)
 
 
-class PretrainTrainer(EvaluatingTrainer):
-    """Beside what `Trainer` takes, `byte_lengths`: the bytes of text that each token id stands for.
+class TriviumTrainer(Trainer):
+    """What training from scratch and fine-tuning share.
 
-    - Rows of [`PackedDataset`], [`Mixture`] and [`StreamedDataset`] are read in their own order, step by step, whatever
-      the number of processes; a resumed run goes on with the next row and reads nothing twice. Other datasets are read
-      as `Trainer` does.
-    - `evaluate` weighs tokens, not batches, counts those that stand for text, and reports loss, perplexity and bits per
-      byte; of several datasets also their total. The last sums stay in `held_out`. No logits are computed where the
-      model can do without them.
+    - Datasets with a `load_state_dict` ([`PackedDataset`], [`Mixture`], [`StreamedDataset`], [`ShuffledExamples`]) are
+      read in their own order, step by step, whatever the number of processes; a resumed run goes on with the next row
+      and reads nothing twice. Other datasets are read as `Trainer` does.
     - A step whose loss or gradient is no number, or whose loss is a spike, is left out and said; see [`SpikeGuard`].
       Ten in a row end the run.
     - SIGTERM saves a checkpoint and ends training; `stopped` then says so.
@@ -60,26 +58,25 @@ class PretrainTrainer(EvaluatingTrainer):
     lr_scheduler: Any
     control: Any
 
-    def __init__(self, *args: Any, byte_lengths: list[int], settings: dict[str, Any] | None = None, **kwargs: Any):
-        model = kwargs.get("model") or args[0]
-        self._use_cache = getattr(model.config, "use_cache", None)
+    def __init__(self, *args: Any, settings: dict[str, Any] | None = None, **kwargs: Any):
+        model = kwargs.get("model") or (args[0] if args else None)
+        self._use_cache = getattr(model.config, "use_cache", None) if model else None
         asked, training_args = 0, kwargs.get("args") or args[1]
         self._own_order = hasattr(kwargs.get("train_dataset"), "load_state_dict")
         if self._own_order:
             # `Trainer` refuses a stream without a last step before it has said how many processes there are.
             asked, training_args.max_steps = training_args.max_steps, max(training_args.max_steps, 1)
-        only_model, self._is_spread = training_args.save_only_model, spread_if_asked(model, training_args)
+        only_model = training_args.save_only_model
+        self._is_spread = model is not None and spread_if_asked(model, training_args)
         training_args.save_only_model |= self._is_spread  # `Trainer` does not know how to save the optimizer; we do
         super().__init__(*args, **kwargs)
         self.args.save_only_model = only_model
-        self.byte_lengths = byte_lengths
         self.settings = settings or {}
         self.record: dict[str, Any] = {}
         self.answers: dict[str, Any] = {}
-        self.held_out = HeldOutLoss(byte_lengths)
         self.guard = SpikeGuard(getattr(self.args, "spike_threshold", None))
         dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
-        self.throughput = Throughput(model, self.args.device, dtype, self._together())
+        self.throughput = Throughput(self.model, self.args.device, dtype, self._together())
         self.stopped = False
         self.tracked_as: str | None = None
         self._last_saved: str | None = None
@@ -94,6 +91,45 @@ class PretrainTrainer(EvaluatingTrainer):
         self.add_callback(_Steps(self))
         if not self._own_order:
             self.add_callback(EpochCallback)
+
+    def _share(self) -> tuple[int, int]:
+        """Which share of the data this process reads, of how many; processes that split one model read the same."""
+        together = self._together()
+        return self.args.process_index // together, self.args.world_size // together
+
+    def _together(self) -> int:
+        return self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
+
+    def _loader(self, dataset: Any, batches: Any) -> DataLoader:
+        # A stream is read in its order, which several workers would each have to do for all.
+        workers = 0 if getattr(dataset, "in_order", False) else self.args.dataloader_num_workers
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
+            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
+            generator=torch.Generator(),  # of its own, so that dropout is the same whether or not a run was resumed
+        )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As in `Trainer`; of several sizes a model is compiled once."""
+        inputs = super()._prepare_inputs(inputs)
+        if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+            let_sizes_vary(inputs)
+        return inputs
+
+    def sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all processes, of those that split one model the first; every one must call it."""
+        first = self.args.process_index % self._together() == 0
+        return self.accelerator.reduce(x if first else torch.zeros_like(x), "sum")
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """As in `Trainer`; notes the model's own `use_cache`."""
+        model = super().call_model_init(trial)
+        self._use_cache = getattr(model.config, "use_cache", None)
+        return model
 
     def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `Trainer.train`; goes on exactly where `resume_from_checkpoint` was saved."""
@@ -417,7 +453,7 @@ class PretrainTrainer(EvaluatingTrainer):
 class _Steps(TrainerCallback):
     """Calls the trainer where `Trainer` itself only calls callbacks."""
 
-    def __init__(self, trainer: PretrainTrainer):
+    def __init__(self, trainer: TriviumTrainer):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

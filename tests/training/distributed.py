@@ -32,7 +32,7 @@ from trivium.training.objectives.causal_lm import CausalLMCollator
 from trivium.training.objectives.masked_lm import MaskedLMCollator
 from trivium.training.objectives.span_corruption import SpanCorruptionCollator
 from trivium.training.optimizer import whole
-from trivium.training.trainer import PretrainTrainer
+from trivium.training.pretraining import PretrainTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCAB = 512

@@ -14,7 +14,7 @@ from trivium.training.evaluation import HeldOutLoss, only_text
 from trivium.training.objectives.causal_lm import CausalLMCollator
 from trivium.training.objectives.masked_lm import MaskedLMCollator
 from trivium.training.objectives.span_corruption import SpanCorruptionCollator
-from trivium.training.trainer import PretrainTrainer
+from trivium.training.pretraining import PretrainTrainer
 
 TINY = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=8192)
 MODELS = {

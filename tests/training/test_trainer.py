@@ -17,7 +17,7 @@ from trivium.training.arguments import PretrainTrainingArguments
 from trivium.training.data.packing import PackedDataset
 from trivium.training.objectives.causal_lm import CausalLMCollator
 from trivium.training.objectives.masked_lm import MaskedLMCollator
-from trivium.training.trainer import PretrainTrainer
+from trivium.training.pretraining import PretrainTrainer
 
 TINY = dict(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
 

@@ -16,8 +16,8 @@ from trivium.training.data.packing import PackedDataset
 from trivium.training.data.pairs import PackedPairs
 from trivium.training.data.tokenizing import tokenize_documents
 from trivium.training.objectives.choice import OBJECTIVES, Made
+from trivium.training.pretraining import PretrainTrainer
 from trivium.training.rows import tokenized_documents
-from trivium.training.trainer import PretrainTrainer
 
 STEPS = 20
 CASES = [(family, name) for family, objectives in OBJECTIVES.items() for name in objectives]

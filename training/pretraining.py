@@ -1,66 +1,32 @@
-"""`transformers.Trainer` that shares rows among processes by arithmetic, and measures held-out text token by token."""
+"""The trainer of `trivium pretrain`, which measures held-out text token by token."""
 
 import inspect
 from typing import Any
 
 import torch
-from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
-from transformers import Trainer
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.trainer_utils import EvalLoopOutput
 
 from .evaluation import HeldOutLoss, only_text
-from .objectives.batches import IGNORED, let_sizes_vary
-from .throughput import Throughput
+from .objectives.batches import IGNORED
+from .trainer import TriviumTrainer
 
 
-class EvaluatingTrainer(Trainer):
+class PretrainTrainer(TriviumTrainer):
     """`evaluate` weighs tokens, not batches, whatever their size and the number of processes.
 
-    Attributes:
+    It counts those that stand for text, and reports loss, perplexity and bits per byte; of several datasets also their
+    total. The last sums stay in `held_out`. No logits are computed where the model can do without them.
+
+    Args:
         byte_lengths: the bytes of text that each token id stands for.
-        held_out: the sums of the last evaluation.
-        throughput: what is not to count the time of an evaluation.
     """
 
-    byte_lengths: list[int]
-    held_out: HeldOutLoss
-    throughput: Throughput
-    control: Any
-
-    def _share(self) -> tuple[int, int]:
-        """Which share of the data this process reads, of how many; processes that split one model read the same."""
-        together = self._together()
-        return self.args.process_index // together, self.args.world_size // together
-
-    def _together(self) -> int:
-        return self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
-
-    def _loader(self, dataset: Any, batches: Any) -> DataLoader:
-        # A stream is read in its order, which several workers would each have to do for all.
-        workers = 0 if getattr(dataset, "in_order", False) else self.args.dataloader_num_workers
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
-            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
-            generator=torch.Generator(),  # of its own, so that dropout is the same whether or not a run was resumed
-        )
-
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """As in `Trainer`; of several sizes a model is compiled once."""
-        inputs = super()._prepare_inputs(inputs)
-        if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
-            let_sizes_vary(inputs)
-        return inputs
-
-    def sum_over_processes(self, x: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over all processes, of those that split one model the first; every one must call it."""
-        first = self.args.process_index % self._together() == 0
-        return self.accelerator.reduce(x if first else torch.zeros_like(x), "sum")
+    def __init__(self, *args: Any, byte_lengths: list[int], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.byte_lengths = byte_lengths
+        self.held_out = HeldOutLoss(byte_lengths)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """The share of this process, without the repeated examples that make shares equal in `accelerate`'s loaders."""
