@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import CardData, ModelCard
+from huggingface_hub import CardData, ModelCard, ModelCardData
 
 from ..configuration.errors import InputError
 from .answers import ANSWERS, Answers, as_yaml, check_answers, kept_answers
@@ -27,6 +27,9 @@ README = "README.md"
 MARK = re.compile(
     r"\n<!-- trivium card: template ([0-9a-f]{12}), content ([0-9a-f]{12}), (with|without) a record -->\n?\Z"
 )
+# What PEFT adds to the template of huggingface_hub: at its end, and at its head.
+PEFT_VERSION = re.compile(r"\n### Framework versions\n\n(- PEFT \S+\n?)+\Z")
+PEFT_FIELDS = {"base_model", "library_name", "pipeline_tag", "tags"}
 
 
 class Card(NamedTuple):
@@ -103,11 +106,16 @@ def is_by_hand(path: Path) -> bool:
     if not path.is_file():
         return False
     card = _read(path)
-    return (
-        card is None
-        or not (found := MARK.search(card.text))
-        or found[2] != _stamp(card.data, card.text[: found.start()])
-    )
+    if card is None:
+        return True
+    found = MARK.search(card.text)
+    return not is_stock(card) if found is None else found[2] != _stamp(card.data, card.text[: found.start()])
+
+
+def is_stock(card: ModelCard) -> bool:
+    """Whether PEFT wrote a card, and nobody touched it: the Hub's template with every gap in it open."""
+    text, open_template = PEFT_VERSION.sub("", card.text), ModelCard.from_template(ModelCardData()).text
+    return text.split() == open_template.split() and card.data.to_dict().keys() <= PEFT_FIELDS
 
 
 def template_of(path: Path) -> str | None:
