@@ -40,7 +40,7 @@ def architecture(facts: Facts, base: Markdown | None) -> Markdown:
 
 def notes(facts: Facts, answers: Answers) -> list[Markdown]:
     """What whoever wants to load it elsewhere should know first."""
-    if not facts.adapter or facts.adapter.base.on_hub or facts.adapter.is_prompt:
+    if not facts.adapter or facts.adapter.base.on_hub or facts.adapter.is_apart:
         return []
     base = str(answers.get("base_model") or BASE)
     load = code(f"PeftModel.from_pretrained({head_of(facts).auto}.from_pretrained({base!r}), name)")

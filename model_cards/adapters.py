@@ -43,16 +43,8 @@ METHODS = {
     "VERA": "VeRA",
     "XLORA": "X-LoRA",
 }
-# Learnt prompts are no part of a layer: PEFT alone puts them on a model, transformers' `from_pretrained` does not.
-PROMPTS = (
-    "ADAPTION_PROMPT",
-    "CARTRIDGE",
-    "CPT",
-    "MULTITASK_PROMPT_TUNING",
-    "PREFIX_TUNING",
-    "PROMPT_TUNING",
-    "P_TUNING",
-)
+# What is no part of a layer, as learnt prompts: PEFT puts it on a model, transformers' `from_pretrained` does not.
+APART = "ADAPTION_PROMPT CARTRIDGE CPT MULTITASK_PROMPT_TUNING PREFIX_TUNING PROMPT_TUNING P_TUNING SHADOW".split()
 INSIDE = "base_model.model."  # what PEFT writes in front of a parameter's name
 CLASSIFIER = re.compile(r"\.(score|classifier(\.out_proj)?)\.weight$")
 
@@ -106,9 +98,9 @@ class Adapter:
         return f"rank-stabilised {name}" if self.fields.get("use_rslora") else name
 
     @property
-    def is_prompt(self) -> bool:
-        """Whether it is put in front of what a model reads, and not into its layers."""
-        return self.fields.get("peft_type") in PROMPTS
+    def is_apart(self) -> bool:
+        """Whether it lies in front of the layers or beside them, and not inside."""
+        return self.fields.get("peft_type") in APART
 
     @property
     def auto(self) -> str | None:

@@ -30,7 +30,7 @@ def read_tensors(folder: Path, pattern: str, place: Path) -> dict[str, Tensor]:
     Raises:
         InputError: a file cannot be read.
     """
-    found = {}
+    found: dict[str, Tensor] = {}
     for path in sorted(folder.glob(pattern)):
         try:
             with safe_open(path, "pt") as file:

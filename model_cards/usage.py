@@ -100,7 +100,7 @@ def snippet(facts: Facts, where: str, remote: bool = False) -> str:
     names = [head.auto, *(["AutoTokenizer"] if words else [])]
     names += ["pipeline"] if any("pipeline(" in line for line in use) else []
     lines = [] if remote or not facts.is_ours else ["import trivium  # which makes its models known to transformers"]
-    lines += ["from peft import PeftModel"] if facts.adapter and facts.adapter.is_prompt else []
+    lines += ["from peft import PeftModel"] if facts.adapter and facts.adapter.is_apart else []
     lines += [f"from transformers import {', '.join(names)}", "", f'name = "{where}"']
     lines += [f"tokenizer = AutoTokenizer.from_pretrained({source})"] if words else []
     lines += _load(facts, head, remote)
@@ -121,7 +121,7 @@ def _load(facts: Facts, head: Head, remote: bool) -> list[str]:
     adapter = facts.adapter
     if adapter and adapter.labels not in (None, getattr(facts.config, "num_labels", None)):
         options = f", num_labels={adapter.labels}{options}"  # else the classifier would have the base model's size
-    if not adapter or not adapter.is_prompt:
+    if not adapter or not adapter.is_apart:
         return [f"model = {head.auto}.from_pretrained(name{options})"]
     base = adapter.base.name if adapter.base.on_hub else BASE
     return [f'base = {head.auto}.from_pretrained("{base}"{options})', "model = PeftModel.from_pretrained(base, name)"]
