@@ -23,7 +23,8 @@ def summary(facts: Facts, answers: Answers) -> Markdown:
     """What it is, in a paragraph."""
     adapter = _adapter(facts)
     family = FAMILIES.get(family_of(facts) or "", f"a {facts.config.model_type} model" if facts.base else "")
-    kind = ", ".join(str(part) for part in (facts.model_class and code(facts.model_class), escape(family)) if part)
+    loaded = f"loaded as {code(facts.model_class)}" if facts.model_class else ""
+    kind = ", ".join(str(part) for part in (loaded, escape(family)) if part)
     text = f"An adapter of PEFT ({escape(adapter.method)}) for {base_shown(adapter, answers)}{f', {kind}' * bool(kind)}"
     return Markdown(f"{text}. It has {_size(facts)}.")
 
@@ -31,7 +32,7 @@ def summary(facts: Facts, answers: Answers) -> Markdown:
 def architecture(facts: Facts, base: Markdown | None) -> Markdown:
     """The table of what the adapter is, and that of its base model if it is known."""
     adapter = _adapter(facts)
-    rows = {name: show(adapter) for name, show in ROWS.items()} | {"Parameters": _size(facts)}
+    rows = {name: show(adapter) for name, show in ROWS.items()} | {"In all": _size(facts)}
     shown = table(("", ""), [(name, cell) for name, cell in rows.items() if cell not in NOTHING])
     if base is None:
         return Markdown(f"{shown}\n\n*The shape of the base model is not known: it is not on this machine.*")
