@@ -24,9 +24,8 @@ def summary(facts: Facts, answers: Answers) -> Markdown:
     adapter = _adapter(facts)
     family = FAMILIES.get(family_of(facts) or "", f"a {facts.config.model_type} model" if facts.base else "")
     loaded = f"loaded as {code(facts.model_class)}" if facts.model_class else ""
-    kind = ", ".join(str(part) for part in (loaded, escape(family)) if part)
-    text = f"An adapter of PEFT ({escape(adapter.method)}) for {base_shown(adapter, answers)}{f', {kind}' * bool(kind)}"
-    return Markdown(f"{text}. It has {_size(facts)}.")
+    base = ", ".join(filter(None, (base_shown(adapter, answers), loaded, escape(family))))
+    return Markdown(f"An adapter of PEFT ({escape(adapter.method)}) for {base}. It has {_size(facts)}.")
 
 
 def architecture(facts: Facts, base: Markdown | None) -> Markdown:
