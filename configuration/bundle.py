@@ -12,6 +12,7 @@ import ast
 import os
 import tempfile
 import zlib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -160,6 +161,7 @@ def _closure(paths: list[Path]) -> list[Path]:
     return sorted(found)
 
 
+@cache
 def _relative_imports(path: Path) -> list[tuple[ast.ImportFrom, Path]]:
     """Every `from .module import name`, at any depth, and the file of its module."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -167,6 +169,7 @@ def _relative_imports(path: Path) -> list[tuple[ast.ImportFrom, Path]]:
     return [(node, path.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")) for node in found]
 
 
+@cache
 def _flattened(path: Path) -> str:
     """A module's text with its relative imports as they are among the flattened ones."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -5,6 +5,7 @@ The card says of itself which text it is. One that somebody has changed by hand 
 
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -23,10 +24,19 @@ from .render import render, template_stamp
 from .text import Markdown
 from .values import make_values
 
+logger = logging.getLogger(__name__)
+
 README = "README.md"
 MARK = re.compile(
     r"\n<!-- trivium card: template ([0-9a-f]{12}), content ([0-9a-f]{12}), (with|without) a record -->\n?\Z"
 )
+# What transformers writes of a model that it pushes into a template with nothing but gaps, ...
+PUSHED = (
+    "This is the model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been "
+    "automatically generated."
+)
+# ... and in the comment on a card of `Trainer`'s, which says that whoever proofreads it should remove that.
+TRAINERS = "<!-- This model card has been generated automatically according to the information the Trainer had"
 # What PEFT adds to the template of huggingface_hub: at its end, and at its head.
 PEFT_VERSION = re.compile(r"\n### Framework versions\n\n(- PEFT \S+\n?)+\Z")
 PEFT_FIELDS = {"base_model", "library_name", "pipeline_tag", "tags"}
@@ -76,8 +86,8 @@ def write_card(
     facts = Facts(folder, place)
     if not overwrite and not facts.record and _had_record(standing):
         raise InputError(
-            f"'{standing}' says how the model was trained, and the record of that is no longer beside it: it is left "
-            "as it is; --overwrite writes one without."
+            f"'{standing}' says how the model was trained, and no record of these weights is beside it: it is left as "
+            "it is; --overwrite writes one without."
         )
     answers: Answers = kept_answers(place) | check_answers(given or {})
     conversion = conversion or ({} if facts.record else conversion_in(standing))  # trained since, it is no conversion
@@ -93,6 +103,26 @@ def write_card(
     card.text = f"{card.text}{_mark(card, facts)}"
     _save(card, folder / README)
     return Card(place / README, missing)
+
+
+def card_beside(folder: Path, place: Path | None = None, repo_id: str | None = None) -> None:
+    """Writes or refreshes the card of a model that was just saved; one written by hand stays.
+
+    Saving does not fail by it: whatever is wrong is a warning. A hidden folder whose `place` is not given is left to
+    whoever writes a checkpoint aside, with more to say of it.
+
+    Args:
+        folder: what it was saved to.
+        place: where the folder will lie, if it is written aside.
+        repo_id: where on the Hub it will be, if it is pushed.
+    """
+    if is_by_hand((place or folder) / README) or (place is None and folder.absolute().name.startswith(".")):
+        return
+    try:
+        # What another model in this place was trained on is no matter now.
+        write_card(folder, place, given={"repo_id": repo_id} if repo_id else None, overwrite=True)
+    except (InputError, OSError) as error:
+        logger.warning("The card was not written: %s", error)
 
 
 def name_of(place: Path) -> str:
@@ -113,9 +143,10 @@ def is_by_hand(path: Path) -> bool:
 
 
 def is_stock(card: ModelCard) -> bool:
-    """Whether PEFT wrote a card, and nobody touched it: the Hub's template with every gap in it open."""
-    text, open_template = PEFT_VERSION.sub("", card.text), ModelCard.from_template(ModelCardData()).text
-    return text.split() == open_template.split() and card.data.to_dict().keys() <= PEFT_FIELDS
+    """Whether a library wrote a card, and nobody touched it: transformers' `push_to_hub` or `Trainer`, or PEFT."""
+    pushed, empty = (ModelCard.from_template(ModelCardData(), model_description=said).text for said in (PUSHED, ""))
+    by_peft = PEFT_VERSION.sub("", card.text).split() == empty.split() and card.data.to_dict().keys() <= PEFT_FIELDS
+    return TRAINERS in card.text or card.text == pushed or by_peft
 
 
 def template_of(path: Path) -> str | None:

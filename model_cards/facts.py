@@ -13,6 +13,7 @@ from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumE
 from ..configuration.errors import InputError
 from .adapters import Adapter, read_adapter
 from .tensors import read_tensors, total
+from .weights import weights_stamp
 
 RUN = "trivium_run.json"  # what a run wrote of itself; with metrics once it is finished
 RUN_STATE = "trivium_state.json"  # of a checkpoint: how far it is
@@ -94,12 +95,15 @@ class Facts:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What the run recorded of itself, with its metrics if it is finished; empty if nothing was."""
-        return self._json(RUN)
+        """What the run that made these weights recorded of itself, with its metrics if it is finished, or nothing."""
+        record = self._json(RUN)
+        return record if self._is_of_these(record) else {}
 
     @cached_property
     def state(self) -> dict[str, Any]:
         """What `Trainer` recorded: here, in the checkpoint that an adapter lies in, or in the last one of the run."""
+        if not self._is_of_these(self._json(RUN)):
+            return {}
         if (self.folder / TRAINER_STATE).is_file():
             return self._json(TRAINER_STATE)
         if self.adapter and self.place.absolute().parent.name.startswith("checkpoint-"):
@@ -155,6 +159,10 @@ class Facts:
     def has_mask_token(self) -> bool:
         """Whether the tokenizer knows a token to fill in for."""
         return self.has_tokenizer and bool(self._json("tokenizer_config.json").get("mask_token"))
+
+    def _is_of_these(self, record: dict[str, Any]) -> bool:
+        """Whether a run's record is of the weights that are here now: another model may have been saved over them."""
+        return record.get("weights") in (None, weights_stamp(self.folder))
 
     def _json(self, name: str) -> dict[str, Any]:
         return read_json(self.folder / name)

@@ -1,7 +1,10 @@
 """What encoder and decoder share: token embedding, blocks, final norm, and the contract with transformers."""
 
+import os
 import re
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -32,9 +35,15 @@ LENGTH_ARGUMENTS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_lengt
 
 
 class TriviumPreTrainedModel(PreTrainedModel):
-    """Loading, saving, initialisation and the promises that the tools of transformers read off a class."""
+    """Loading, saving, initialisation and the promises that the tools of transformers read off a class.
+
+    Attributes:
+        after_saving: called with each folder that a model was saved to, and with the repository on the Hub that it is
+            pushed to, or `None`. The installed package writes a card there, which the code in a checkpoint cannot.
+    """
 
     config: TriviumConfig
+    after_saving: ClassVar[list[Callable[[Path, str | None], None]]] = []
     base_model_prefix = "model"
     input_modalities = ("text",)
     supports_gradient_checkpointing = True
@@ -71,6 +80,20 @@ class TriviumPreTrainedModel(PreTrainedModel):
             if NO_SAFETENSORS.search(str(error)):
                 raise InputError(refusal) from None
             raise
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
+        """As in transformers, with the code beside the weights, and a card."""
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        for finish in self.after_saving if is_main_process else []:
+            finish(Path(save_directory), None)
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, which has just put a card of its own into the folder that is pushed."""
+        for finish in self.after_saving:
+            finish(Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -2,9 +2,9 @@
 
     python tests/remote.py FOLDER
 
-Each sub-folder of FOLDER holds `checkpoint/`, and `job.pt` with the Auto class and keyword arguments of forward and,
-for those who write, of `generate`; with a `text` that the tokenizer there takes apart, or without. It gets
-`outputs.pt`, and the checkpoint saved once more as `again/`.
+Each sub-folder of FOLDER holds `job.pt` with the Auto class and keyword arguments of forward and, for those who write,
+of `generate`; with a `text` that the tokenizer there takes apart, or without; and `checkpoint/`, or the job has the
+`name` of a repository on the Hub. It gets `outputs.pt`, and the checkpoint saved once more as `again/`.
 """
 
 import sys
@@ -26,15 +26,15 @@ def forget_trivium() -> None:
 def use(folder: Path) -> None:
     """Does one job."""
     job = torch.load(folder / "job.pt")
-    auto = getattr(transformers, job["auto"])
-    model = auto.from_pretrained(folder / "checkpoint", trust_remote_code=True)
+    auto, source = getattr(transformers, job["auto"]), job.get("name", folder / "checkpoint")
+    model = auto.from_pretrained(source, trust_remote_code=True)
     assert type(model).__module__.startswith("transformers_modules."), type(model).__module__
     outputs = dict(model(**job["forward"]).items())
     found = {name: value for name, value in outputs.items() if isinstance(value, torch.Tensor)}
     if job["generate"] is not None:
         found["generated"] = model.generate(**job["generate"])
     if "text" in job:
-        found["tokens"] = transformers.AutoTokenizer.from_pretrained(folder / "checkpoint")(job["text"])["input_ids"]
+        found["tokens"] = transformers.AutoTokenizer.from_pretrained(source)(job["text"])["input_ids"]
     torch.save(found, folder / "outputs.pt")
     model.save_pretrained(folder / "again")
 

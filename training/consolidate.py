@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from .. import modeling
 from ..configuration.errors import InputError
+from ..model_cards.card import card_beside
 from ..modeling import MODEL_CLASSES
 from .checkpoints import check_output_dir, checkpoints_in, model_type_of, replacing
 from .sharded import FSDP_PARTS, FSDP_WHOLE, WHOLE, ZERO_PARTS
@@ -80,6 +81,7 @@ def consolidate(checkpoint: Path, output: Path, config: Path | None = None, part
         model.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
+        card_beside(folder, output)
 
 
 def find_parts(checkpoint: Path, parts: bool) -> Callable[[PreTrainedModel, Path], None]:

@@ -24,6 +24,7 @@ from ..configuration.architectures import architecture, find_architecture
 from ..configuration.errors import InputError
 from ..configuration.validation import TOKEN_IDS
 from ..model_cards.answers import read_answers
+from ..model_cards.weights import weights_stamp
 from ..modeling import (
     TriviumDecoderForCausalLM,
     TriviumEncoderDecoderForConditionalGeneration,
@@ -134,6 +135,7 @@ def pretrain(
         trainer.save_model(str(folder), _internal_call=True)
         if training_args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
+            record["weights"] = weights_stamp(folder)
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
             trainer.state.save_to_json(str(folder / TRAINER_STATE))
             trainer.write_card(folder, output_dir)

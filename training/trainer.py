@@ -18,6 +18,7 @@ from ..configuration.errors import InputError
 from ..model_cards.answers import ANSWERS
 from ..model_cards.card import README, is_by_hand, write_card
 from ..model_cards.plots import PICTURE
+from ..model_cards.weights import weights_stamp
 from .checkpoints import RUN_FILE, TRAINER_STATE, appearing, keep_latest, read_run_state, write_run_state
 from .data.loading import Place, StepBatches
 from .deepspeed_steps import judge_each_step
@@ -395,7 +396,7 @@ class PretrainTrainer(EvaluatingTrainer):
                 self.state.stateful_callbacks[type(part).__name__] = part.state()
         self.state.save_to_json(str(aside / TRAINER_STATE))
         if self.record:
-            record = self.record | {"seconds": round(self.throughput.seconds, 2)}
+            record = self.record | {"weights": weights_stamp(aside), "seconds": round(self.throughput.seconds, 2)}
             (aside / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
         if self._own_order:
             write_run_state(

@@ -1,6 +1,7 @@
 """Makes the configurations and models known to transformers, so that its Auto classes find them by `model_type`."""
 
 import gc
+from pathlib import Path
 from types import ModuleType
 
 import transformers
@@ -11,12 +12,15 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from .modeling import AUTO_CLASSES, TriviumDecoderForCausalLM
 from .modeling.pipelines import PIPELINES
+from .modeling.stack import TriviumPreTrainedModel
 
 CONFIG_CLASSES = (TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig)
 
 
 def register() -> None:
     """Register every configuration with `AutoConfig`, every model with the Auto classes that fit it, and the pipelines.
+
+    From then on whatever a model saves has a card.
 
     The classes also become attributes of `transformers`: that is where TRL, vLLM and transformers itself look up the
     name that a checkpoint's `architectures` field gives. Calling this twice changes nothing.
@@ -30,6 +34,8 @@ def register() -> None:
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[TriviumDecoderForCausalLM.config_class.model_type] = (
         TriviumDecoderForCausalLM.__name__
     )
+    if _write_card not in TriviumPreTrainedModel.after_saving:
+        TriviumPreTrainedModel.after_saving.append(_write_card)
     for task, (pipeline, auto_name) in PIPELINES.items():
         if task not in PIPELINE_REGISTRY.supported_tasks:  # of ours, or of a later transformers
             PIPELINE_REGISTRY.register_pipeline(task, pipeline, getattr(transformers, auto_name), type="text")
@@ -38,6 +44,12 @@ def register() -> None:
     for module in _copies_of_transformers():
         for name, value in names.items():
             setattr(module, name, value)
+
+
+def _write_card(folder: Path, repo_id: str | None) -> None:
+    from .model_cards.card import card_beside  # its libraries take time to import
+
+    card_beside(folder, repo_id=repo_id)
 
 
 def _copies_of_transformers() -> list[ModuleType]:

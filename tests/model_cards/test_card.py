@@ -160,7 +160,7 @@ def test_a_card_is_not_replaced_by_one_that_knows_less(folder):
     write_card(folder)
     before = text_of(folder)
     (folder / "trivium_run.json").unlink()
-    with pytest.raises(InputError, match="no longer beside it"):
+    with pytest.raises(InputError, match="no record of these weights"):
         write_card(folder)
     assert text_of(folder) == before
     write_card(folder, overwrite=True)

@@ -79,6 +79,22 @@ def test_what_transformers_pushes_loads_elsewhere_bit_for_bit(hub, tmp_path):
     for line, value in zip(printed, expected.values(), strict=True):
         assert torch.equal(torch.tensor(json.loads(line)), value)
     assert "tokenizer.json" in hub.files("ada/trained")
+    for name in ("ada/model", "ada/saved"):
+        card = hub.files(name)["README.md"].decode()
+        assert "`TriviumDecoderForCausalLM`" in card and f"# {name}" in card and f'name = "{name}"' in card
+
+
+def test_a_push_refreshes_our_card_on_the_hub_and_leaves_one_that_a_hand_wrote(hub):
+    make_model(DECODER).push_to_hub("ada/model")
+    first = hub.files("ada/model")["README.md"]
+    make_model(DECODER, "transform").push_to_hub("ada/model")
+    second = hub.files("ada/model")["README.md"]
+    assert first != second and b"`TriviumDecoderForCausalLM`" in second
+    hub.api().upload_file(
+        repo_id="ada/model", path_in_repo="README.md", path_or_fileobj=b"---\ntags: [a]\n---\n# Mine\n"
+    )
+    make_model(DECODER).push_to_hub("ada/model")
+    assert "# Mine" in hub.files("ada/model")["README.md"].decode()
 
 
 class SendCode(TrainerCallback):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -21,10 +22,26 @@ def auto_class_of(model) -> str:
     return next(auto for auto, name in model.config.auto_classes.items() if name == type(model).__name__)
 
 
-def run_elsewhere(folder, tmp_path, script=remote.__file__) -> str:
+@pytest.fixture(params=["folder", "hub"])
+def served(request):
+    """The loopback Hub where the checkpoints are to come from it, else `None`."""
+    return request.getfixturevalue("hub") if request.param == "hub" else None
+
+
+def serve(hub, jobs):
+    """Moves the checkpoints of all jobs to the Hub, if it is given."""
+    for folder in sorted(jobs.iterdir()) if hub else []:
+        name = f"ada/{folder.name}"
+        hub.api().create_repo(name)
+        hub.api().upload_folder(repo_id=name, folder_path=folder / "checkpoint")
+        shutil.rmtree(folder / "checkpoint")
+        torch.save(torch.load(folder / "job.pt") | {"name": name}, folder / "job.pt")
+
+
+def run_elsewhere(folder, tmp_path, script=remote.__file__, hub=None) -> str:
     """Runs a script on the folder without the package, and with caches of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    environment = hub.environment() if hub else dict(os.environ, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1")
+    environment.pop("PYTHONPATH", None)
     ran = subprocess.run(
         [sys.executable, str(script), str(folder)], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
@@ -34,7 +51,7 @@ def run_elsewhere(folder, tmp_path, script=remote.__file__) -> str:
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", ["plain", pytest.param("bert", marks=pytest.mark.slow)])
-def test_every_head_computes_the_same_elsewhere_and_comes_back(variant, tmp_path):
+def test_every_head_computes_the_same_elsewhere_and_comes_back(variant, served, tmp_path):
     expected, jobs = {}, tmp_path / "jobs"
     for head in HEADS:
         model = make_model(head, variant)
@@ -47,7 +64,8 @@ def test_every_head_computes_the_same_elsewhere_and_comes_back(variant, tmp_path
         model.save_pretrained(jobs / str(head) / "checkpoint")
         torch.save(job, jobs / str(head) / "job.pt")
         expected[str(head)] = (head, main_outputs(model(**batch)), job, model)
-    run_elsewhere(jobs, tmp_path)
+    serve(served, jobs)
+    run_elsewhere(jobs, tmp_path, hub=served)
     for name, (head, outputs, job, model) in expected.items():
         found = torch.load(jobs / name / "outputs.pt")
         again = head.model.from_pretrained(jobs / name / "again")
@@ -56,13 +74,17 @@ def test_every_head_computes_the_same_elsewhere_and_comes_back(variant, tmp_path
             assert any(value.shape == output.shape and torch.equal(value, output) for value in found.values()), name
         if job["generate"] is not None:
             assert torch.equal(found["generated"], model.generate(**job["generate"]))
-        both = [(jobs / name / folder / "modeling_trivium.py").read_bytes() for folder in ("checkpoint", "again")]
+        model.save_pretrained(tmp_path / "here" / name)
+        both = [
+            (folder / "modeling_trivium.py").read_bytes()
+            for folder in (tmp_path / "here" / name, jobs / name / "again")
+        ]
         assert both[0] == both[1]
     assert len(expected) == len(HEADS) > 10
 
 
 @torch.no_grad()
-def test_what_trainer_and_peft_leave_loads_elsewhere_too(tmp_path):
+def test_what_trainer_and_peft_leave_loads_elsewhere_too(served, tmp_path):
     """With a tokenizer beside it, which needs nobody's trust."""
     text = "one two three"
     expected, jobs = {}, tmp_path / "jobs"
@@ -76,21 +98,30 @@ def test_what_trainer_and_peft_leave_loads_elsewhere_too(tmp_path):
             trained = TrainingArguments(str(tmp_path / "run" / head.family), disable_tqdm=True, **arguments)
             Trainer(model, trained, train_dataset=examples, processing_class=tokenizer).train()
         shutil.copytree(tmp_path / "run" / head.family / "checkpoint-1", jobs / f"{head}-trainer" / "checkpoint")
-        outputs = {f"{head}-trainer": model.eval()(**batch).logits}
         adapter = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
-        adapter.peft_config["default"].base_model_name_or_path = str(jobs / f"{head}-trainer" / "checkpoint")
+        base = f"ada/{head}-trainer" if served else str(jobs / f"{head}-trainer" / "checkpoint")
+        adapter.peft_config["default"].base_model_name_or_path = base
         adapter.save_pretrained(jobs / f"{head}-adapter" / "checkpoint")
         tokenizer.save_pretrained(jobs / f"{head}-adapter" / "checkpoint")
-        outputs[f"{head}-adapter"] = adapter.eval()(**batch).logits
-        for name, logits in outputs.items():
-            job = {"auto": auto_class_of(model), "forward": batch, "generate": None, "text": text}
+        prompt = {"input_ids": batch["input_ids"], "max_new_tokens": 5, "do_sample": False}
+        job = {"auto": auto_class_of(model), "forward": batch, "text": text}
+        job["generate"] = prompt if model.can_generate() else None
+        for name in (f"{head}-trainer", f"{head}-adapter"):
             torch.save(job, jobs / name / "job.pt")
-            expected[name] = logits, tokenizer(text)["input_ids"]
-        assert not torch.equal(*outputs.values())
-    run_elsewhere(jobs, tmp_path)
-    for name, (logits, tokens) in expected.items():
-        found = torch.load(jobs / name / "outputs.pt")
-        assert torch.equal(found["logits"], logits) and found["tokens"] == tokens
+        expected[head] = adapter.eval(), batch, job["generate"], tokenizer(text)["input_ids"]
+    serve(served, jobs)
+    run_elsewhere(jobs, tmp_path, hub=served)
+    for head, (adapter, batch, prompt, tokens) in expected.items():
+        for name, changed in ((f"{head}-trainer", adapter.disable_adapter()), (f"{head}-adapter", nullcontext())):
+            found = torch.load(jobs / name / "outputs.pt")
+            with changed:
+                logits = adapter(**batch).logits
+                assert torch.equal(found["logits"], logits) and found["tokens"] == tokens
+                assert prompt is None or torch.equal(found["generated"], adapter.generate(**prompt))
+            again = head.model.from_pretrained(jobs / name / "again").eval()
+            assert torch.equal(again(**batch).logits, logits)
+        with adapter.disable_adapter():
+            assert not torch.equal(adapter(**batch).logits, logits)
 
 
 @pytest.mark.parametrize("trust", [None, False, True])
