@@ -37,6 +37,9 @@ PUSHED = (
 )
 # ... and in the comment on a card of `Trainer`'s, which says that whoever proofreads it should remove that.
 TRAINERS = "<!-- This model card has been generated automatically according to the information the Trainer had"
+# What PEFT adds to the template of huggingface_hub: at its end, and at its head.
+PEFT_VERSION = re.compile(r"\n### Framework versions\n\n(- PEFT \S+\n?)+\Z")
+PEFT_FIELDS = {"base_model", "library_name", "pipeline_tag", "tags"}
 
 
 class Card(NamedTuple):
@@ -140,8 +143,10 @@ def is_by_hand(path: Path) -> bool:
 
 
 def is_stock(card: ModelCard) -> bool:
-    """Whether transformers wrote a card, and nobody touched it: its `push_to_hub`, or its `Trainer`."""
-    return TRAINERS in card.text or card.text == ModelCard.from_template(ModelCardData(), model_description=PUSHED).text
+    """Whether a library wrote a card, and nobody touched it: transformers' `push_to_hub` or `Trainer`, or PEFT."""
+    pushed, empty = (ModelCard.from_template(ModelCardData(), model_description=said).text for said in (PUSHED, ""))
+    by_peft = PEFT_VERSION.sub("", card.text).split() == empty.split() and card.data.to_dict().keys() <= PEFT_FIELDS
+    return TRAINERS in card.text or card.text == pushed or by_peft
 
 
 def template_of(path: Path) -> str | None:

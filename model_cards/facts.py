@@ -2,17 +2,17 @@
 
 import dataclasses
 import json
-from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 
 from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig
 from ..configuration.errors import InputError
+from .adapters import Adapter, read_adapter
+from .tensors import read_tensors, total
 from .weights import weights_stamp
 
 RUN = "trivium_run.json"  # what a run wrote of itself; with metrics once it is finished
@@ -21,7 +21,6 @@ TRAINER_STATE = "trainer_state.json"
 CONFIGS = {
     config.model_type: config for config in (TriviumDecoderConfig, TriviumEncoderConfig, TriviumEncoderDecoderConfig)
 }
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +36,24 @@ class Facts:
     place: Path
 
     @cached_property
+    def adapter(self) -> Adapter | None:
+        """What an adapter of PEFT says of itself; `None` for a whole model. See [`read_adapter`] for what it raises."""
+        return read_adapter(self.folder, self.place)
+
+    @cached_property
+    def base(self) -> "Facts | None":
+        """The model that an adapter is put on, if it is on this machine."""
+        found = self.adapter and self.adapter.base.folder
+        return Facts(Path(found), Path(found)) if found and (Path(found) / "config.json").is_file() else None
+
+    @cached_property
     def config(self) -> Any:
-        """The configuration; raises `InputError` if there is none or it cannot be read."""
+        """The configuration; raises `InputError` if there is none or it cannot be read.
+
+        An adapter has that of its base model, or `None` where that is not on this machine.
+        """
+        if self.adapter:
+            return self.base.config if self.base else None
         if not (self.folder / "config.json").is_file():
             raise InputError(f"'{self.place}' holds no config.json: give the folder of a checkpoint.")
         try:
@@ -57,32 +72,21 @@ class Facts:
     @property
     def is_ours(self) -> bool:
         """Whether the model is one of Trivium's, and no conversion to one of transformers."""
-        return self.config.model_type in CONFIGS
+        return self.config is not None and self.config.model_type in CONFIGS
 
     @property
     def model_class(self) -> str:
-        """The class of the model, as far as the configuration says."""
+        """The class of the model, as far as the configuration says; of an adapter, the one that it is put on."""
+        if self.adapter:
+            return self.adapter.class_of(self.config)
         return str((self.config.architectures or [""])[0])
 
     @cached_property
     def weights(self) -> tuple[int, str] | None:
         """Parameters, and the dtype of most; `None` where there are no safetensors."""
-        sizes: Counter[str] = Counter()
-        for path in sorted(self.folder.glob("model*.safetensors")):
-            try:
-                with safe_open(path, "pt") as file:
-                    for name in file.keys():  # noqa: SIM118 -- no dictionary
-                        tensor = file.get_slice(name)
-                        count = 1
-                        for size in tensor.get_shape():
-                            count *= size
-                        sizes[tensor.get_dtype()] += count
-            except (SafetensorError, OSError) as error:
-                raise InputError(f"'{self.place / path.name}' cannot be read: {error}") from None
-        if not sizes:
-            return None
-        dtype = sizes.most_common(1)[0][0]
-        return sum(sizes.values()), DTYPES.get(dtype, dtype.lower())
+        return total(
+            self.adapter.tensors if self.adapter else read_tensors(self.folder, "model*.safetensors", self.place)
+        )
 
     @property
     def finished(self) -> bool:
@@ -97,11 +101,13 @@ class Facts:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What `Trainer` recorded: here, or else in the last checkpoint of the run."""
+        """What `Trainer` recorded: here, in the checkpoint that an adapter lies in, or in the last one of the run."""
         if not self._is_of_these(self._json(RUN)):
             return {}
         if (self.folder / TRAINER_STATE).is_file():
             return self._json(TRAINER_STATE)
+        if self.adapter and self.place.absolute().parent.name.startswith("checkpoint-"):
+            return read_json(self.place.absolute().parent / TRAINER_STATE)
         steps = {path: path.name.removeprefix("checkpoint-") for path in self.place.glob("checkpoint-*")}
         last = max((path for path in steps if steps[path].isdecimal()), key=lambda path: int(steps[path]), default=None)
         return read_json(last / TRAINER_STATE) if last and (last / TRAINER_STATE).is_file() else {}

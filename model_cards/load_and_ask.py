@@ -30,6 +30,7 @@ class Job:
         auto: the Auto class of transformers.
         tokenizer: whether there is one.
         base: for an adapter of PEFT, the folder of its base model.
+        labels: for an adapter with a classifier, how many classes that tells apart: the base model need not have one.
         trust: whether the code that comes with the checkpoint may run.
         package: the folder that holds Trivium, to import it first; `None` = make it impossible to import.
         module: what the name of the module that defines the model must begin with.
@@ -45,6 +46,7 @@ class Job:
     package: str | None = None
     module: str = ""
     threads: int = 1
+    labels: int | None = None
 
 
 def load(job: Job) -> tuple[Any, Any]:
@@ -62,7 +64,8 @@ def load(job: Job) -> tuple[Any, Any]:
     else:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(auto.from_pretrained(job.base, **options), job.name, **where)
+        labels = {"num_labels": job.labels} if job.labels else {}
+        model = PeftModel.from_pretrained(auto.from_pretrained(job.base, **options, **labels), job.name, **where)
     defined_in = type(model.get_base_model() if job.base else model).__module__
     if not defined_in.startswith(job.module):
         raise ValueError(f"the model's code is {defined_in}, not {job.module}")

@@ -21,23 +21,25 @@ from .vocabulary import (
 )
 
 CONVERSION = "trivium_conversion"  # where a card keeps what nothing else in the folder says
+LIBRARIES = ("transformers", "peft")
 CO2 = ("emissions", "source", "training_type", "geographical_location", "hardware_used")
 
 
 def make_metadata(facts: Facts, answers: Answers, conversion: dict[str, Any], name: str) -> ModelCardData:
     """What is known, and no more; see [`check_metadata`]."""
     base, relation = base_model(facts, answers, conversion)
-    task = answers.get("pipeline_tag") or head_of(facts.model_class).task
+    task = answers.get("pipeline_tag") or head_of(facts).task
     found = results(facts) if task else []
     kept: dict[str, Any] = {CONVERSION: conversion} if conversion else {}
+    tags = facts.adapter.tags if facts.adapter else []
     data = ModelCardData(
         license=answers.get("license") or conversion.get("license"),
         license_name=_line(answers.get("license_name")),
         license_link=_line(answers.get("license_link")),
         language=answers.get("language") or languages(facts),
-        library_name="transformers",
+        library_name="peft" if facts.adapter else "transformers",
         pipeline_tag=task,
-        tags=["trivium"] * facts.is_ours + [line(tag) for tag in answers.get("tags", [])] or None,
+        tags=["trivium"] * facts.is_ours + tags + [line(tag) for tag in answers.get("tags", [])] or None,
         base_model=base,
         base_model_relation=relation,
         datasets=answers.get("datasets") or datasets(facts) or None,
@@ -56,10 +58,15 @@ def base_model(facts: Facts, answers: Answers, conversion: dict[str, Any]) -> tu
 
     A conversion only has another form, for which the Hub says `quantized`, whatever the numbers' precision.
     """
-    source = answers.get("base_model") or conversion.get("base_model") or facts.settings.get("model_name_or_path")
+    source = answers.get("base_model") or conversion.get("base_model")
+    if facts.adapter:
+        source = source or (facts.adapter.base.name if facts.adapter.base.on_hub else None)
+    else:
+        source = source or facts.settings.get("model_name_or_path")
     if not source or not HUB_NAME.fullmatch(str(source)):
         return None, None
-    return source, answers.get("base_model_relation") or ("quantized" if conversion else "finetune")
+    relation = "adapter" if facts.adapter else "quantized" if conversion else "finetune"
+    return source, answers.get("base_model_relation") or relation
 
 
 def languages(facts: Facts) -> list[str] | None:
@@ -100,8 +107,8 @@ def check_metadata(data: dict[str, Any]) -> None:
     _check_license_name(data)
     if data.get("base_model_relation") and not data.get("base_model"):
         raise InputError("`base_model_relation` says how the model came from its `base_model`: name that too.")
-    if data.get("library_name") != "transformers":
-        raise InputError(f"`library_name` must be transformers, not {data.get('library_name')!r}.")
+    if data.get("library_name") not in LIBRARIES:
+        raise InputError(f"`library_name` must be {' or '.join(LIBRARIES)}, not {data.get('library_name')!r}.")
     tags = data.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
         raise InputError(f"`tags` must be a list of words, not {tags!r}.")

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from ..configuration.bundle import SHIM, SelfContainedConfig, bundle
 from ..configuration.errors import InputError
 from ..configuration.version import __version__
 from . import load_and_ask
+from .adapters import Adapter
 from .contents import Contents, read_json, some
 from .converted import agreement
 from .load_and_ask import Job, ask, draw_inputs, load
@@ -33,15 +33,6 @@ TOGETHER = 2**31  # bytes of weights up to which two processes hold them at once
 # What two versions of a sum may differ by, relative to the largest output. On one machine they should not at all.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 HALF_TOLERANCE = 1e-2
-# What PEFT calls the tasks that it wraps a model for.
-TASKS = {
-    "CAUSAL_LM": "AutoModelForCausalLM",
-    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "FEATURE_EXTRACTION": "AutoModel",
-}
 FOREIGN_SETTINGS = ("HF_", "HUGGING", "TRANSFORMERS_")
 
 
@@ -69,14 +60,16 @@ def examine(contents: Contents, trust: bool = False) -> Expected:
         InputError: it does not load, lacks weights, or comes with code that nobody trusted.
     """
     folder = str(contents.folder)
-    base = find_base(contents.folder) if contents.is_adapter else None
+    adapter = Adapter(contents.folder, contents.folder) if contents.is_adapter else None
+    base = adapter.base.folder if adapter else None
     with _in_one_sentence(f"'{folder}' does not load"):
         config = AutoConfig.from_pretrained(base or folder, trust_remote_code=trust)
     is_ours = isinstance(config, SelfContainedConfig)
     check_code(contents.folder, config, trust)
     if base:
         check_code(Path(base), config, trust)
-    job = Job(folder, None, _auto_class(contents, config), contents.has_tokenizer, base, trust)
+    auto, labels = _auto_class(contents.folder, adapter, config), adapter.labels if adapter else None
+    job = Job(folder, None, auto, contents.has_tokenizer, base, trust, labels=labels)
     with _in_one_sentence(f"'{folder}' does not load as {job.auto}"):
         model, tokenizer = load(job)
     with _in_one_sentence(f"'{folder}' loads, but cannot be asked about random tokens"):
@@ -147,30 +140,9 @@ def prove(expected: Expected, name: str, revision: str | None, home: Path) -> st
     return f"loads {how}, outputs {outputs} on {ROWS} x {tokens // ROWS} random tokens{tokenizer}"
 
 
-def named_base(folder: Path) -> str:
-    """What an adapter calls its base model: a name on the Hub or a folder, made absolute; empty if it does not say."""
-    named = str(read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "")
-    return str(Path(named).resolve()) if named and Path(named).is_dir() else named
-
-
-def find_base(folder: Path) -> str | None:
-    """The folder of the model that an adapter belongs to, if it is on this machine; nothing is fetched."""
-    named = named_base(folder)
-    if not named or Path(named).is_dir():
-        return named or None
-    try:
-        return snapshot_download(named, local_files_only=True)
-    except (OSError, ValueError):  # it is not there, or no name
-        return None
-
-
-def _auto_class(contents: Contents, config: Any) -> str:
-    """The Auto class whose model was saved: that of the first of `architectures`, or of an adapter's task."""
-    if contents.is_adapter:
-        task = read_json(contents.folder / "adapter_config.json").get("task_type")
-        if task in TASKS:
-            return TASKS[task]
-    wanted = (config.architectures or [""])[0]
+def _auto_class(folder: Path, adapter: Adapter | None, config: Any) -> str:
+    """The Auto class whose model was saved: that of the first of `architectures`, or of what an adapter is put on."""
+    wanted = adapter.class_of(config) if adapter else (config.architectures or [""])[0]
     remote = {value.rpartition(".")[2]: auto for auto, value in (getattr(config, "auto_map", None) or {}).items()}
     if wanted in remote:
         return remote[wanted]
@@ -180,7 +152,7 @@ def _auto_class(contents: Contents, config: Any) -> str:
             made = mapping[type(config)]
             if wanted in [model.__name__ for model in (made if isinstance(made, (list, tuple)) else [made])]:
                 return auto
-    raise InputError(f"'{contents.folder}' names no model class in its config.json that Auto classes know: '{wanted}'.")
+    raise InputError(f"'{folder}' names no model class in its config.json that Auto classes know: '{wanted}'.")
 
 
 def _positions(fields: dict[str, Any]) -> int:

@@ -19,9 +19,10 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..configuration.errors import InputError
 from ..configuration.version import __version__
+from .adapters import find_base
 from .card import write_card
 from .contents import Contents, is_stale, some, survey
-from .prove import Expected, examine, find_base, named_base, prove
+from .prove import Expected, examine, prove
 from .refusals import in_one_sentence, patience
 
 MAIN = "main"
@@ -98,11 +99,11 @@ def prepare(folder: str | Path, name: str, *, load: bool = True, trust: bool = F
     contents = survey(Path(folder))
     notes = [*contents.sentences(), *lacking]
     base = find_base(contents.folder) if contents.is_adapter else None
-    if base and base == named_base(contents.folder):
-        notes.append(f"adapter_config.json names its base model by a folder that others have not: '{base}'")
+    if base and not base.on_hub:
+        notes.append(f"adapter_config.json names its base model by a folder that others have not: '{base.name}'")
     if not load:
         return Plan(contents, None, "nobody asked to load it", notes)
-    if contents.is_adapter and base is None:
+    if base and not base.folder:
         return Plan(contents, None, "its base model is not on this machine", notes)
     return Plan(contents, examine(contents, trust), "", notes)
 

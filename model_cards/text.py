@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from .vocabulary import HUB_NAME
+
 REMOVED = "REDACTED"
 # Tokens of the Hub and of others; what an option or a variable named like a secret is set to; a password in an address.
 _SECRETS = (
@@ -64,6 +66,12 @@ def code(value: object) -> Markdown:
     fence = "`" * (_longest_run(text) + 1)
     space = " " if "`" in (text[0], text[-1]) else ""
     return Markdown(f"{fence}{space}{text}{space}{fence}")
+
+
+def link(name: object) -> Markdown:
+    """A name on the Hub as a link to its page, any other as code."""
+    text = str(name)
+    return Markdown(f"[{escape(text)}](https://huggingface.co/{text})") if HUB_NAME.fullmatch(text) else code(text)
 
 
 def block(value: object, language: str = "") -> Markdown:

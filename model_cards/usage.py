@@ -5,6 +5,7 @@ from typing import NamedTuple
 from .facts import Facts
 
 HERE = "path/to/this/folder"
+BASE = "path/to/the/base/model"
 
 
 class Head(NamedTuple):
@@ -79,28 +80,51 @@ HEADS = (
 )
 
 
-def head_of(model_class: str) -> Head:
-    """What is known of a class by its name; of one that is not known, that it is a model."""
-    return next((head for head in HEADS if model_class.endswith(head.suffix)), HEADS[-1]._replace(task=None))
+def head_of(facts: Facts) -> Head:
+    """What is known of a class by its name, or of an adapter's by its task; of one not known, that it is a model."""
+    found = [head for head in HEADS if facts.model_class.endswith(head.suffix)]
+    if facts.adapter and not facts.model_class:
+        found = [head for head in HEADS if head.auto == facts.adapter.auto]
+    return found[0] if found else HEADS[-1]._replace(task=None)
 
 
 def snippet(facts: Facts, where: str, remote: bool = False) -> str:
-    """Python that loads the model, and uses it if its tokenizer is there.
+    """Python that loads the model, and uses it if there is a tokenizer for it.
 
     Args:
         where: the model's name on the Hub, or a folder.
         remote: by the code that lies beside the weights, and not by an installed Trivium.
     """
-    head = head_of(facts.model_class)
-    use = () if not facts.has_tokenizer or (head.task == "fill-mask" and not facts.has_mask_token) else head.use
-    names = [head.auto, *(["AutoTokenizer"] if facts.has_tokenizer else [])]
+    head, (words, source) = head_of(facts), _tokenizer(facts)
+    use = () if not words or (head.task == "fill-mask" and not words.has_mask_token) else head.use
+    names = [head.auto, *(["AutoTokenizer"] if words else [])]
     names += ["pipeline"] if any("pipeline(" in line for line in use) else []
-    trust = ", trust_remote_code=True" if remote else ""
     lines = [] if remote or not facts.is_ours else ["import trivium  # which makes its models known to transformers"]
+    lines += ["from peft import PeftModel"] if facts.adapter and facts.adapter.is_apart else []
     lines += [f"from transformers import {', '.join(names)}", "", f'name = "{where}"']
-    lines += ["tokenizer = AutoTokenizer.from_pretrained(name)"] if facts.has_tokenizer else []
-    lines += [f"model = {head.auto}.from_pretrained(name{trust})"]
+    lines += [f"tokenizer = AutoTokenizer.from_pretrained({source})"] if words else []
+    lines += _load(facts, head, remote)
     return "\n".join([*lines, *(line.replace("{text}", _text(facts)) for line in use)])
+
+
+def _tokenizer(facts: Facts) -> tuple[Facts | None, str]:
+    """Whose tokenizer it is, and how Python says where that lies; an adapter may have that of its base model."""
+    if facts.has_tokenizer:
+        return facts, "name"
+    if facts.adapter and facts.adapter.base.on_hub and facts.base and facts.base.has_tokenizer:
+        return facts.base, f'"{facts.adapter.base.name}"'
+    return None, ""
+
+
+def _load(facts: Facts, head: Head, remote: bool) -> list[str]:
+    options = ", trust_remote_code=True" if remote else ""
+    adapter = facts.adapter
+    if adapter and adapter.labels not in (None, getattr(facts.config, "num_labels", None)):
+        options = f", num_labels={adapter.labels}{options}"  # else the classifier would have the base model's size
+    if not adapter or not adapter.is_apart:
+        return [f"model = {head.auto}.from_pretrained(name{options})"]
+    base = adapter.base.name if adapter.base.on_hub else BASE
+    return [f'base = {head.auto}.from_pretrained("{base}"{options})', "model = PeftModel.from_pretrained(base, name)"]
 
 
 def _text(facts: Facts) -> str:

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from . import sections
+from . import adapted, sections
 from .answers import ANSWERS, QUESTIONS, Answers
 from .facts import Facts
 from .metadata import base_model, languages
 from .plots import PICTURE, curves
 from .results import HELD_OUT, Result, measured_at_the_end, results
-from .text import Markdown, block, code, escape, number, prose, redact, table
+from .text import Markdown, block, code, escape, link, number, prose, redact, table
 from .usage import HERE, snippet
-from .vocabulary import HUB_NAME, language_name
+from .vocabulary import language_name
 
 # Which answers stand where, and under which words.
 TITLES = {
@@ -43,14 +43,17 @@ def make_values(
     if conversion.get("license"):
         answers = {"license": conversion["license"]} | answers
     found = results(facts)
+    loads = not facts.adapter or adapted.is_loading_known(facts)
     values = {
         "title": name,
-        "version": getattr(facts.config, "trivium_version", None),
+        "version": None if facts.adapter else getattr(facts.config, "trivium_version", None),
+        "is_adapter": bool(facts.adapter),
+        "may_have_code": bool(facts.adapter and not facts.base),
         "summary": summary(facts, answers, conversion),
-        "notes": _notes(facts),
+        "notes": [*adapted.notes(facts, answers), *_notes(facts)],
         "conversion": _conversion(conversion),
         "is_ours": facts.is_ours,
-        "snippets": [Markdown(snippet(facts, where, remote)) for remote in (False, True)],
+        "snippets": [Markdown(snippet(facts, where, remote)) for remote in (False, True)] if loads else [],
         "is_placeholder": where == HERE,
         "architecture": _architecture(facts, conversion),
         "data": _data(facts),
@@ -96,7 +99,7 @@ def missing(facts: Facts, answers: Answers, known: set[str], no_picture: str | N
         found.append(f"what it can do: {_how_to_measure(facts, str(facts.place))}")
     if facts.record and not facts.record.get("emissions"):
         found.append("what it cost: `trivium pretrain --emissions_country FRA` estimates energy and emissions")
-    return found
+    return [*found, *adapted.missing(facts, answers)]
 
 
 def _known_already(facts: Facts, answers: Answers, conversion: dict[str, Any]) -> set[str]:
@@ -108,6 +111,8 @@ def _known_already(facts: Facts, answers: Answers, conversion: dict[str, Any]) -
 
 def summary(facts: Facts, answers: Answers, conversion: dict[str, Any]) -> Markdown:
     """What the model is, in a paragraph."""
+    if facts.adapter:
+        return adapted.summary(facts, answers)
     if conversion:
         return _summary_of_conversion(facts, conversion)
     family, objective = sections.family_of(facts), sections.objective_of(facts)
@@ -115,18 +120,18 @@ def summary(facts: Facts, answers: Answers, conversion: dict[str, Any]) -> Markd
     text = f"{code(facts.model_class)}, {escape(kind)}{_size(facts, conversion)}."
     if objective and objective[1]:
         start = facts.settings.get("model_name_or_path")
-        how = f"trained further from {_link(start)}" if start else "pretrained from scratch"
+        how = f"trained further from {link(start)}" if start else "pretrained from scratch"
         text += f" It was {how} to {escape(objective[1])}."
     else:
         base, relation = base_model(facts, answers, conversion)
-        text += f" It was made of {_link(base)}: {escape(LINKS.get(relation or '', relation or ''))}." if base else ""
+        text += f" It was made of {link(base)}: {escape(LINKS.get(relation or '', relation or ''))}." if base else ""
     return Markdown(text)
 
 
 def _summary_of_conversion(facts: Facts, conversion: dict[str, Any]) -> Markdown:
     source = conversion.get("base_model") or conversion.get("source")
     return Markdown(
-        f"The weights of {_link(source)}, a {escape(conversion.get('kind', ''))}, under other names: a "
+        f"The weights of {link(source)}, a {escape(conversion.get('kind', ''))}, under other names: a "
         f"{code(facts.model_class)}{_size(facts, conversion)}, not trained any further."
     )
 
@@ -141,11 +146,6 @@ def weights_of(facts: Facts, conversion: dict[str, Any]) -> str | None:
 def _size(facts: Facts, conversion: dict[str, Any]) -> str:
     weights = weights_of(facts, conversion)
     return f" with {weights}" if weights else ""
-
-
-def _link(name: Any) -> Markdown:
-    text = str(name)
-    return Markdown(f"[{escape(text)}](https://huggingface.co/{text})") if HUB_NAME.fullmatch(text) else code(text)
 
 
 def _notes(facts: Facts) -> list[str]:
@@ -164,6 +164,9 @@ def _conversion(conversion: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _architecture(facts: Facts, conversion: dict[str, Any]) -> Markdown:
+    if facts.adapter:
+        base = _architecture(facts.base, {}) if facts.base else None
+        return adapted.architecture(facts, base)
     head, rows = sections.architecture(facts)
     if weights := weights_of(facts, conversion):
         rows.append(["In all", weights, *[""] * (len(head) - 2)])
@@ -209,6 +212,8 @@ def _metric(facts: Facts, name: str) -> str | None:
 
 
 def _how_to_measure(facts: Facts, where: str) -> Markdown:
+    if facts.adapter:
+        return adapted.HOW_TO_MEASURE
     return Markdown(f"{code(f'trivium evaluate --model {where} --data FILE --json {where}/evaluation.json')} does it")
 
 

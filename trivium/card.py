@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="trivium card", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", metavar="OUT", type=Path, help="folder of a checkpoint")
+    parser.add_argument("folder", metavar="OUT", type=Path, help="folder of a checkpoint, or of an adapter of PEFT")
     parser.add_argument("--overwrite", action="store_true", help="replace a README.md that was written by hand")
     for name, question in QUESTIONS.items():
         text = f"{question.what}; for example {question.example}"

@@ -8,8 +8,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from tests.families import HEADS, make_model
 from trivium.configuration.errors import InputError
+from trivium.model_cards.adapters import find_base
 from trivium.model_cards.contents import survey
-from trivium.model_cards.prove import examine, find_base, largest_difference, prove
+from trivium.model_cards.prove import examine, largest_difference, prove
 
 (DECODER,) = [head for head in HEADS if str(head) == "decoder-lm"]
 WORDS = "loads with and without trivium, outputs equal bit for bit on 2 x 32 random tokens"
@@ -66,7 +67,7 @@ def test_an_adapter_is_proved_on_its_base(tmp_path):
     settings = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=2, init_lora_weights=False)
     model = get_peft_model(DECODER.model.from_pretrained(tmp_path / "base"), settings)
     model.save_pretrained(tmp_path / "adapter")
-    assert find_base(tmp_path / "adapter") == str(tmp_path / "base")
+    assert find_base(tmp_path / "adapter").folder == str(tmp_path / "base")
     contents = survey(tmp_path / "adapter")
     (first, *_), (bare, *_) = (examine(survey(tmp_path / name)).answer.values() for name in ("adapter", "base"))
     assert contents.is_adapter and not torch.equal(first, bare)
@@ -180,10 +181,3 @@ def test_differences_are_relative_and_none_is_overlooked():
     assert largest_difference(one, {"logits": torch.tensor([1.0])}) == float("inf")
     assert largest_difference(one, {}) == float("inf")
     assert not largest_difference(one, {"logits": torch.tensor([1.0, float("nan")])}) <= 1
-
-
-def test_a_base_that_is_not_here_is_not_fetched(tmp_path, hub):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "ada/base"}))
-    assert find_base(tmp_path) is None and hub.requests == []
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
-    assert find_base(tmp_path) == str(tmp_path)
