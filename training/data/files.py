@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,16 +10,16 @@ from typing import Any
 import datasets
 
 from ...configuration.errors import InputError
-from . import lines, parts, readers, tables
+from . import arrays, lines, parts, places, readers, tables
 from .documents import load, not_empty, text_only
 from .held_out import Stream, hash_text
-from .parts import Part, Unreadable
+from .parts import Part, Unreadable, stamp
 from .readers import KINDS, plan, read_part, suffix
 
 logger = logging.getLogger(__name__)
 
 # How files are read: part of what the cache goes by.
-READING = tuple(map(inspect.getsource, (lines, parts, readers, tables)))
+READING = tuple(map(inspect.getsource, (arrays, lines, parts, places, readers, tables)))
 # The texts, and in rows of their own the file of each place that was left out, with what is said of the first of them.
 TEXT_OR_SKIPPED = datasets.Features({name: datasets.Value("string") for name in ("text", "skipped", "finding")})
 
@@ -112,7 +111,7 @@ def _load_with_care(paths: list[str], column: str, skip_bad: bool) -> tuple[data
         "column": column,
         "skip_bad": skip_bad,
         # For the cache: a file that was edited is read again, and so are all once they are read in another way.
-        "stamp": (*map(_stamp, paths), *READING),
+        "stamp": (*map(stamp, paths), *READING),
     }
     rows = load(
         ", ".join(paths),
@@ -120,11 +119,6 @@ def _load_with_care(paths: list[str], column: str, skip_bad: bool) -> tuple[data
     )
     skipped = _count_skipped(rows)
     return text_only(rows, "text", ", ".join(paths)), skipped
-
-
-def _stamp(path: str) -> tuple[str, int, int]:
-    stat = os.stat(path)
-    return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
 
 
 def _rows(parts: Iterable[Part], column: str, skip_bad: bool, stamp: Any) -> Iterator[dict[str, str | None]]:

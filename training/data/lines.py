@@ -1,32 +1,17 @@
-"""Documents out of text files and JSON, line by line."""
+"""Documents out of text files and JSON lines, line by line."""
 
 import codecs
 import io
 import json
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from .parts import COMPRESSIONS, NOT_UTF8, PART_BYTES, TO_UTF8, Part, Unreadable, check_unicode, decode_each, open_bytes
+from .parts import NOT_UTF8, TO_UTF8, Part, Unreadable, check_unicode, decode_each, open_bytes
 
 # A text file has no documents of its own: it is read in pages of about this many characters, cut at a blank line (or at
 # a line end, or anywhere, if none comes), so that a part of one long file can be held out.
 PAGE_CHARACTERS = 16_384
-
-
-def byte_parts(path: str) -> list[Part]:
-    """Stretches of `PART_BYTES`; a compressed file is one part, as its middle cannot be found."""
-    size = Path(path).stat().st_size
-    if path.lower().endswith(COMPRESSIONS):
-        return [Part(path)]
-    starts = range(0, size, PART_BYTES)
-    return [Part(path, start, start + PART_BYTES if start != starts[-1] else None) for start in starts]
-
-
-def whole(path: str) -> list[Part]:
-    """A file that can only be read from its beginning."""
-    return [Part(path)]
 
 
 def read_pages(part: Part, column: str) -> Iterator[str | Unreadable]:
@@ -56,30 +41,7 @@ def read_pages(part: Part, column: str) -> Iterator[str | Unreadable]:
 def read_json_lines(part: Part, column: str) -> Iterator[str | Unreadable | None]:
     """Yields the column of each line that is no blank one."""
     lines = ((offset, line) for offset, line in _lines(part) if not line.isspace())
-    return decode_each(part.path, lines, lambda line: _field(_decode(line.rstrip()), column))
-
-
-def read_json_array(part: Part, column: str) -> Iterator[str | Unreadable | None]:
-    """Yields the column of each item of an array, or the item if it is a text; of anything else as of lines."""
-    if not _is_array(part.path):
-        yield from read_json_lines(part, column)
-        return
-    with open_bytes(part.path) as file:
-        items = _decode(file.read())
-    places = ((f"item {number}", item) for number, item in enumerate(items, 1))
-    yield from decode_each(
-        part.path, places, lambda item: _field({"text": item} if isinstance(item, str) else item, column)
-    )
-
-
-def json_parts(path: str) -> list[Part]:
-    """An array is one part."""
-    return whole(path) if _is_array(path) else byte_parts(path)
-
-
-def _is_array(path: str) -> bool:
-    with open_bytes(path) as file:
-        return file.read(PAGE_CHARACTERS).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    return decode_each(part.path, lines, lambda line: field(_decode(line.rstrip()), column))
 
 
 def _lines(part: Part, limit: int = -1) -> Iterator[tuple[int, bytes]]:
@@ -102,20 +64,19 @@ def _lines(part: Part, limit: int = -1) -> Iterator[tuple[int, bytes]]:
 
 
 def _decode(encoded: bytes) -> Any:
-    """The value of a line or a file of JSON; raises `Unreadable`."""
+    """The value of a line of JSON; raises `Unreadable`."""
     try:
         return json.loads(encoded.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise Unreadable(NOT_UTF8.format(encoded[error.start]), TO_UTF8) from None
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}" if error.lineno > 1 else ""
-        raise Unreadable(f"it is no JSON ({error.msg} at column {error.colno})", place=place) from None
+        raise Unreadable(f"it is no JSON ({error.msg} at column {error.colno})") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
         raise Unreadable("it is no JSON that can be read") from None
 
 
-def _field(record: Any, column: str) -> str | None:
-    """The text of a JSON record; raises `Unreadable`."""
+def field(record: Any, column: str) -> str | None:
+    """The text in a column of a JSON record; raises `Unreadable`."""
     if not isinstance(record, dict):
         raise Unreadable(f"it holds {_name(record)}, not an object with the column '{column}'")
     if column not in record:

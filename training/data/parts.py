@@ -1,6 +1,10 @@
 """Stretches of files, and what is said of a place in one that cannot be read."""
 
+import codecs
+import io
+import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 # Who goes on in the middle of a file reads again at most about this much of it.
@@ -15,8 +19,8 @@ class Part(NamedTuple):
 
     Attributes:
         path: the file.
-        start, stop: which bytes of a file of lines (a line belongs to where it begins), which row groups of a Parquet
-            file, which record batches of an Arrow file; `stop` is `None` at the end of the file.
+        start, stop: which bytes of text, JSON or CSV (a record belongs to where it begins), which row groups of a
+            Parquet file, which record batches of an Arrow file; `stop` is `None` at the end of the file.
     """
 
     path: str
@@ -24,8 +28,23 @@ class Part(NamedTuple):
     stop: int | None = None
 
 
+def byte_parts(path: str) -> list[Part]:
+    """Stretches of `PART_BYTES`; a compressed file is one part, as it has no middle to begin in."""
+    size = Path(path).stat().st_size
+    if path.lower().endswith(COMPRESSIONS):
+        return [Part(path)]
+    starts = range(0, size, PART_BYTES)
+    return [Part(path, start, start + PART_BYTES if start != starts[-1] else None) for start in starts]
+
+
+def stamp(path: str) -> tuple[str, int, int]:
+    """What tells a file from others and from itself once it is edited."""
+    stat = os.stat(path)
+    return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
+
+
 class Unreadable(Exception):
-    """A record, or all that follows in a part, that cannot be read.
+    """A record, or all that follows in a part or in an array, that cannot be read.
 
     Args:
         reason: what is wrong, and
@@ -43,7 +62,7 @@ class Unreadable(Exception):
 
     def finding(self) -> str:
         """Where and what, in words; counts the lines of the file up to the place."""
-        place = f"line {_line_number(self.path, self.place)}" if isinstance(self.place, int) else self.place
+        place = f"line {line_and_column(self.path, self.place)[0]}" if isinstance(self.place, int) else self.place
         return f"'{self.path}'{place and f', {place}'}: {self.reason}"
 
     def sentence(self) -> str:
@@ -61,6 +80,19 @@ def open_bytes(path: str) -> IO[bytes]:
     import fsspec
 
     return fsspec.open(path, "rb", compression="infer").open()
+
+
+def open_text(path: str, byte: int) -> io.TextIOWrapper:
+    """Opens a file from a byte on, as text of which every byte can be counted: see `byte_length`."""
+    file = open_bytes(path)
+    if byte:
+        file.seek(byte)
+    return io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
+
+
+def byte_length(text: str) -> int:
+    """How many bytes of the file a stretch of `open_text` is."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
 
 
 def check_unicode(text: str) -> None:
@@ -86,11 +118,14 @@ def decode_each(
         yield text
 
 
-def _line_number(path: str, offset: int) -> int:
-    """The number, from 1, of the line that begins at a byte of the (uncompressed) file."""
-    lines = 1
+def line_and_column(path: str, offset: int) -> tuple[int, int]:
+    """The line, and the character of it, both from 1, that a byte of the (uncompressed) file is in."""
+    line = column = 1
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
     with open_bytes(path) as file:
         while offset > 0 and (block := file.read(min(offset, PART_BYTES))):
-            lines += block.count(b"\n")
+            text = decoder.decode(block)
+            line += text.count("\n")
+            column = len(text) - text.rfind("\n") if "\n" in text else column + len(text)
             offset -= len(block)
-    return lines
+    return line, column

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .lines import byte_parts, json_parts, read_json_array, read_json_lines, read_pages, whole
-from .parts import COMPRESSIONS, Part, Unreadable, first_line
+from .arrays import read_json
+from .lines import read_json_lines, read_pages
+from .parts import COMPRESSIONS, Part, Unreadable, byte_parts, first_line
 from .tables import arrow_parts, parquet_parts, read_arrow, read_csv, read_parquet
 
 
@@ -35,8 +36,8 @@ class Kind(NamedTuple):
 KINDS = {
     ".txt": Kind("", {}, byte_parts, read_pages),
     ".jsonl": Kind("json", {"on_mixed_types": None}, byte_parts, read_json_lines),
-    ".json": Kind("json", {"on_mixed_types": None}, json_parts, read_json_array),
-    ".csv": Kind("", {}, whole, read_csv),
+    ".json": Kind("json", {"on_mixed_types": None}, byte_parts, read_json),
+    ".csv": Kind("", {}, byte_parts, read_csv),
     ".parquet": Kind("parquet", {}, parquet_parts, read_parquet),
     ".arrow": Kind("arrow", {}, arrow_parts, read_arrow),
 }

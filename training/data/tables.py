@@ -1,7 +1,6 @@
 """Documents out of one column of CSV, Parquet and Arrow files."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import pyarrow
 from pyarrow import ipc, parquet
 
-from .parts import PART_BYTES, Part, Unreadable, check_unicode, decode_each, first_line, open_bytes
+from .parts import PART_BYTES, Part, Unreadable, byte_length, check_unicode, decode_each, first_line, open_text
+from .places import Place, records_of
 
 CSV_FIELD_CHARACTERS = 2**31 - 1  # the most that the csv module takes on every system
 ROWS_AT_ONCE = 256  # as Python strings
@@ -18,35 +18,47 @@ ROWS_AT_ONCE = 256  # as Python strings
 
 def read_csv(part: Part, column: str) -> Iterator[str | Unreadable | None]:
     """Yields the column of each row; a row has as many fields as the header."""
+    header, _ = next(_rows(part.path, Place()), ([], None))
+    if isinstance(header, csv.Error):
+        raise header
+    index = _index(header, column)
+
+    def field(row: list[str] | csv.Error) -> str | None:
+        if isinstance(row, csv.Error):
+            raise Unreadable(f"it is no CSV ({first_line(row)})")
+        if len(row) not in (0, len(header)):
+            raise Unreadable(f"its fields are {len(row)}, but the header has {len(header)}")
+        if row:
+            check_unicode(row[index])
+        return row[index] if row else None
+
+    rows = ((f"line {place.before + 1}", row) for place, row in records_of(part, _rows) if place != Place())
+    yield from decode_each(part.path, rows, field)
+
+
+def _rows(path: str, place: Place) -> Iterator[tuple[list[str] | csv.Error, Place]]:
+    """Yields the rows of a CSV file from a place on, each with that of the next; after an error the reader goes on."""
     csv.field_size_limit(CSV_FIELD_CHARACTERS)
-    with io.TextIOWrapper(open_bytes(part.path), "utf-8-sig", "surrogateescape", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        header = next(rows, [])
-        index = _index(header, column)
+    byte = place.byte
 
-        def field(row: list[str] | csv.Error) -> str | None:
-            if isinstance(row, csv.Error):
-                raise Unreadable(f"it is no CSV ({first_line(row)})")
-            if len(row) not in (0, len(header)):
-                raise Unreadable(f"its fields are {len(row)}, but the header has {len(header)}")
-            if row:
-                check_unicode(row[index])
-            return row[index] if row else None
+    def lines() -> Iterator[str]:
+        nonlocal byte
+        for line in file:
+            text = line if byte else line.removeprefix("\ufeff")
+            byte += byte_length(line)
+            yield text
 
-        yield from decode_each(part.path, _rows(rows), field)
-
-
-def _rows(rows: Any) -> Iterator[tuple[str, list[str] | csv.Error]]:
-    """Yields the rows of a CSV reader, which goes on after an error, and the line where each begins."""
-    while True:
-        place = f"line {rows.line_num + 1}"
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            row = error
-        if row is None:
-            return
-        yield place, row
+    with open_text(path, byte) as file:
+        rows = csv.reader(lines(), strict=True)
+        row: list[str] | csv.Error | None
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                row = error
+            if row is None:
+                return
+            yield row, Place(byte, place.before + rows.line_num)
 
 
 def parquet_parts(path: str) -> list[Part]:

@@ -1,5 +1,7 @@
+import functools
 import json
 import logging
+import shutil
 import zlib
 
 import datasets
@@ -9,7 +11,7 @@ from pyarrow import ipc, parquet
 from torch.utils.data import DataLoader
 
 from trivium.configuration import InputError
-from trivium.training.data import files, held_out, lines, parts, tables
+from trivium.training.data import arrays, files, held_out, lines, parts, places, tables
 from trivium.training.data.sources import load_texts
 
 from .test_readers import ROWS, write_rows
@@ -23,7 +25,7 @@ KINDS = ["a.jsonl", "a.jsonl.gz", "a.json", "a.csv", "a.parquet", "a.stream.arro
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    for module in (lines, parts, tables):
+    for module in (parts, places, tables):
         monkeypatch.setattr(module, "PART_BYTES", 5_000)
 
 
@@ -77,26 +79,46 @@ def test_a_stream_goes_on_where_its_state_was_taken(source, monkeypatch, read):
     assert [document["text"] for document in again] == everything[read:]
 
 
-@pytest.mark.parametrize("kind", ["a.jsonl", "a.txt", "a.parquet", "a.stream.arrow", "a.file.arrow"])
-def test_going_on_in_the_middle_reads_no_more_than_a_part_again(tmp_path, monkeypatch, kind):
+def count_records(monkeypatch, module, name):
+    """A list that grows with each record that `name` reads."""
+    records = []
+    read = getattr(module, name)
+    counted = functools.wraps(read)(lambda *arguments: (records.append(x) or x for x in read(*arguments)))
+    monkeypatch.setattr(module, name, counted)
+    return records
+
+
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.json", "a.csv", "a.txt", "a.parquet", "a.stream.arrow", "a.file.arrow"])
+def test_going_on_in_the_middle_reads_no_more_than_a_part_again(tmp_path, monkeypatch, kind, noted):
+    """Where the parts begin has been noted; without the notes what is before them is read, but gives no documents."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     path = tmp_path / kind
     path.write_text("".join(f"{row}\n\n" for row in ROWS)) if kind == "a.txt" else write_rows(path)
     monkeypatch.setattr(lines, "PAGE_CHARACTERS", 100)
     stream = files.stream_files([str(path)], "text").above(-1)
-    count = sum(1 for _ in stream)
+    everything = list(stream)
     documents = iter(stream)
-    for _ in range(count - 2):
+    for _ in range(len(everything) - 2):
         next(documents)
     state = stream.state_dict()
-    read = []
-    read_part = files.read_part
-    monkeypatch.setattr(files, "read_part", lambda part, column: (read.append(x) or x for x in read_part(part, column)))
+    places._Notes._of_this_process.clear()  # as another process has it
+    if not noted:
+        shutil.rmtree(tmp_path / "cache" / places.NOTES, ignore_errors=True)
+    counts = [
+        count_records(monkeypatch, *what) for what in [(files, "read_part"), (tables, "_rows"), (arrays, "_items")]
+    ]
     stream.load_state_dict(state)
-    assert len(list(stream)) == 2 and len(read) < count / 3
+    assert list(stream) == everything[-2:]
+    assert all(len(records) < len(everything) / 3 for records in (counts if noted else counts[:1]))
 
 
-def test_workers_share_the_parts_and_epochs_shuffle_them(tmp_path):
-    stream = load_texts(str(write_rows(tmp_path / "a.jsonl")), held_out_fraction=FRACTION, streaming=True).train
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_workers_share_the_parts_and_epochs_shuffle_them(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for module in (parts, places):
+        monkeypatch.setattr(module, "PART_BYTES", 1_000)
+    stream = load_texts(str(write_rows(tmp_path / f"a.{kind}")), held_out_fraction=FRACTION, streaming=True).train
     loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(document["text"] for document in loader) == sorted(TRAIN)
     stream.set_epoch(1)

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import ipc, parquet
 
 from trivium.configuration import InputError
-from trivium.training.data import lines, parts, tables
+from trivium.training.data import lines, parts, places, tables
 from trivium.training.data.parts import Unreadable
 from trivium.training.data.readers import KINDS, Part, plan, read_part
 from trivium.training.data.sources import load_texts
@@ -56,23 +56,22 @@ def rows_file(request, tmp_path):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    for module in (lines, parts, tables):
+    for module in (parts, places, tables):
         monkeypatch.setattr(module, "PART_BYTES", 700)
 
 
 def test_every_kind_reads_the_same_whole_or_in_parts(rows_file, monkeypatch):
     assert read(rows_file) == ROWS
-    for module in (lines, tables):
+    for module in (parts, places, tables):
         monkeypatch.setattr(module, "PART_BYTES", 700)
     assert read(rows_file) == ROWS
-    in_the_middle = rows_file.name not in ("a.jsonl.gz", "a.json", "a.csv")
-    assert (len(plan(str(rows_file))) > 5) == in_the_middle
+    assert (len(plan(str(rows_file))) > 5) == (rows_file.suffix != ".gz")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 11, 12, 1000])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_line_belongs_to_the_part_it_begins_in(tmp_path, monkeypatch, size, end):
-    monkeypatch.setattr(lines, "PART_BYTES", size)
+    monkeypatch.setattr(parts, "PART_BYTES", size)
     path = tmp_path / "a.jsonl"
     rows = ["", "a", "é" * 20, "b" * 9]
     path.write_bytes(end.join(json.dumps({"text": row}, ensure_ascii=False) for row in rows).encode())
@@ -81,7 +80,7 @@ def test_a_line_belongs_to_the_part_it_begins_in(tmp_path, monkeypatch, size, en
 
 @pytest.mark.parametrize("size", [9_000, 40_000, 1 << 24])
 def test_pages_lose_nothing_and_break_no_character(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(lines, "PART_BYTES", size)
+    monkeypatch.setattr(parts, "PART_BYTES", size)
     text = "\n\n".join("äöü€𝄞"[number % 5] * (7_919 * (number % 4)) + str(number) for number in range(30))
     (tmp_path / "a.txt").write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode())
     assert "".join(read(tmp_path / "a.txt")) == text
@@ -124,6 +123,16 @@ def test_a_bad_line_is_named_and_the_others_are_read(tmp_path, small_parts, bad,
     [
         ("a.json", b'[\n{"text": "a"},\n{"text": 1}\n]', "', item 2: column 'text' holds a number"),
         ("a.json", b'[\n{"text": "a"},\n{"text": \n]', "', line 4: it is no JSON (Expecting value at column 1)"),
+        ("a.json", b'["a"]\n["b"]', "', line 2: it is no JSON (Extra data at column 1)"),
+        (
+            "a.json",
+            b'["a", {"text": "caf\xe9"}, "b"]',
+            "', item 2: its byte 0xE9 is not UTF-8; convert the file to UTF-8",
+        ),
+        ("a.json", b'["a", {"caf\xe9": 1, "text": "b"}]', "', item 2: its byte 0xE9 is not UTF-8"),
+        ("a.json", b'["a", \xe9]', "': its byte 0xE9 is not UTF-8"),
+        ("a.json", b'["a", ' + b"1" * 5000 + b"]", "', item 2: it is no JSON that can be read"),
+        ("a.json", b'["a", ' + b"[" * 100_000, "', item 2: it is no JSON that can be read"),
         ("a.csv", b"text,id\na,1\nb\nc,3\n", "', line 3: its fields are 1, but the header has 2"),
         ("a.csv", b'text,id\n"a\nb",1\nc,2,3\n', "', line 4: its fields are 3"),
         ("a.csv", b"text,id\na,1\ncaf\xe9,1\n", "', line 3: its byte 0xE9 is not UTF-8; convert the file to UTF-8"),
@@ -223,7 +232,14 @@ print(longest, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "how"),
-    [("jsonl", ""), ("jsonl", "streaming"), ("csv", "skip_bad"), ("parquet", ""), ("stream.arrow", "streaming")],
+    [
+        ("jsonl", ""),
+        ("jsonl", "streaming"),
+        ("json", "streaming"),
+        ("csv", "skip_bad"),
+        ("parquet", ""),
+        ("stream.arrow", "streaming"),
+    ],
 )
 def test_a_document_of_100_mb_takes_a_few_times_its_size(tmp_path, kind, how):
     text = 'words, "quotes" and\nlines ' * (4 << 20)
