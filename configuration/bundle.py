@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
 
+from .adapters import tell_peft
 from .errors import InputError
 from .pipelines import Task, custom_pipelines, tasks_of
 from .version import __version__, find_mismatch
@@ -93,7 +94,11 @@ class SelfContainedConfig(PreTrainedConfig):
             raise InputError(f"{str(error).rstrip('.')}; {mismatch}") if mismatch else error from None
 
     def to_dict(self) -> dict[str, Any]:
-        """As in transformers, with the pipelines of the heads that `architectures` names."""
+        """As in transformers, with the pipelines of the heads that `architectures` names.
+
+        PEFT asks a model for this right before it looks up what to adapt of such a model.
+        """
+        tell_peft(self.model_type)
         fields = super().to_dict()
         pipelines = custom_pipelines(tasks_of(self.auto_classes, fields.get("architectures") or []), SHIM)
         if pipelines:

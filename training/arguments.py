@@ -17,7 +17,8 @@ from ..configuration.errors import InputError
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def _field(default: Any, help: str) -> Any:
+def setting(default: Any, help: str) -> Any:
+    """A field of a dataclass with what `--help` says of it."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
@@ -33,12 +34,12 @@ class DataArguments:
             "Python's own documentation, which is on every machine"
         }
     )
-    text_column: str = _field("text", "column that holds the text")
-    data_config: str | None = _field(None, "configuration of the Hub dataset")
-    data_split: str = _field("train", "split of the Hub dataset to train on")
-    held_out_fraction: float = _field(0.02, "share of the documents to measure on, where there is no validation split")
-    streaming: bool = _field(False, "read the training text as it is needed and keep no copy of it")
-    skip_bad: bool = _field(False, "leave out what cannot be read of local files, and count it")
+    text_column: str = setting("text", "column that holds the text")
+    data_config: str | None = setting(None, "configuration of the Hub dataset")
+    data_split: str = setting("train", "split of the Hub dataset to train on")
+    held_out_fraction: float = setting(0.02, "share of the documents to measure on, where there is no validation split")
+    streaming: bool = setting(False, "read the training text as it is needed and keep no copy of it")
+    skip_bad: bool = setting(False, "leave out what cannot be read of local files, and count it")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -61,28 +62,28 @@ class PretrainArguments(DataArguments):
             "weight, its share of the tokens; --mixture.NAME.weight 2"
         },
     )
-    packing: Literal["best-fit", "wrapped"] = _field(
+    packing: Literal["best-fit", "wrapped"] = setting(
         "best-fit", "how documents fill rows: kept whole where they fit, or laid end to end and cut"
     )
     family: Literal["encoder", "decoder", "encoder-decoder"] = dataclasses.field(
         metadata={"help": "encoder (BERT-like), decoder (GPT-like) or encoder-decoder (T5-like)"}
     )
-    max_held_out_blocks: int | None = _field(512, "measure on at most so many blocks of max_length tokens")
+    max_held_out_blocks: int | None = setting(512, "measure on at most so many blocks of max_length tokens")
 
-    objective: str | None = _field(
+    objective: str | None = setting(
         None,
         "what to predict, by default the first. encoder: masked, next-sentence (BERT's two tasks); decoder: causal, "
         "fill-in-the-middle, prefix, pairs; encoder-decoder: span-corruption (T5), denoising (BART), ul2, prefix, "
         "pairs",
     )
-    max_length: int = _field(512, "tokens per row of text; of the encoder's input for an encoder-decoder")
-    max_target_length: int | None = _field(None, "pairs: tokens per row of targets; by default max_length")
-    target_column: str = _field("target", "pairs: column of the text to write; text_column is what is read")
-    mlm_probability: float = _field(0.3, "masked, next-sentence: share of the tokens to predict; BERT's is 0.15")
-    mask_scheme: Literal["mask", "80-10-10"] = _field("mask", "masked, next-sentence: 80-10-10 is BERT's mixture")
-    whole_word: bool = _field(False, "masked, next-sentence: hide all tokens of a word or none")
-    noise_density: float = _field(0.15, "span-corruption: share of the tokens to predict")
-    mean_span_length: float = _field(3.0, "span-corruption, denoising: tokens per span")
+    max_length: int = setting(512, "tokens per row of text; of the encoder's input for an encoder-decoder")
+    max_target_length: int | None = setting(None, "pairs: tokens per row of targets; by default max_length")
+    target_column: str = setting("target", "pairs: column of the text to write; text_column is what is read")
+    mlm_probability: float = setting(0.3, "masked, next-sentence: share of the tokens to predict; BERT's is 0.15")
+    mask_scheme: Literal["mask", "80-10-10"] = setting("mask", "masked, next-sentence: 80-10-10 is BERT's mixture")
+    whole_word: bool = setting(False, "masked, next-sentence: hide all tokens of a word or none")
+    noise_density: float = setting(0.15, "span-corruption: share of the tokens to predict")
+    mean_span_length: float = setting(3.0, "span-corruption, denoising: tokens per span")
     noises: list[str] = dataclasses.field(
         default_factory=lambda: ["text-infilling", "sentence-permutation"],
         metadata={
@@ -90,16 +91,16 @@ class PretrainArguments(DataArguments):
             "document-rotation"
         },
     )
-    mask_ratio: float = _field(0.3, "denoising: share of the tokens to hide")
-    fim_rate: float = _field(0.5, "fill-in-the-middle: share of the documents to rearrange")
-    fim_spm_rate: float = _field(0.5, "fill-in-the-middle: of these, the share with the suffix first")
+    mask_ratio: float = setting(0.3, "denoising: share of the tokens to hide")
+    fim_rate: float = setting(0.5, "fill-in-the-middle: share of the documents to rearrange")
+    fim_spm_rate: float = setting(0.5, "fill-in-the-middle: of these, the share with the suffix first")
 
-    tokenizer: str | None = _field(None, "folder or Hub name of a tokenizer; by default one is trained on the data")
-    tokenizer_algorithm: Literal["bpe", "wordpiece", "unigram"] = _field("bpe", "of the tokenizer to train")
-    vocab_size: int = _field(32_768, "of the tokenizer to train")
+    tokenizer: str | None = setting(None, "folder or Hub name of a tokenizer; by default one is trained on the data")
+    tokenizer_algorithm: Literal["bpe", "wordpiece", "unigram"] = setting("bpe", "of the tokenizer to train")
+    vocab_size: int = setting(32_768, "of the tokenizer to train")
 
-    model_name_or_path: str | None = _field(None, "checkpoint of the same family to go on from")
-    architecture: str | None = _field(
+    model_name_or_path: str | None = setting(None, "checkpoint of the same family to go on from")
+    architecture: str | None = setting(
         None, "one that `trivium architectures` lists, for a new model; `model` changes it"
     )
     model: dict[str, Any] | str | None = dataclasses.field(
@@ -111,8 +112,8 @@ class PretrainArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
-        self.model = _mapping("model", self.model, "fields of the configuration to values")
-        self.mixture = _mapping("mixture", self.mixture, "names to the fields of a source")
+        self.model = mapping("model", self.model, "fields of the configuration to values")
+        self.mixture = mapping("mixture", self.mixture, "names to the fields of a source")
         if (self.data is None) == (self.mixture is None):
             raise InputError("give `data`, or `mixture` for several sources (and not both).")
         if self.max_held_out_blocks is not None and self.max_held_out_blocks < 1:
@@ -133,7 +134,8 @@ class PretrainArguments(DataArguments):
         return dict(self.model or {})  # type: ignore[arg-type]
 
 
-def _mapping(name: str, value: Any, what: str) -> dict[str, Any] | None:
+def mapping(name: str, value: Any, what: str) -> dict[str, Any] | None:
+    """The mapping that a field holds, given as one or as YAML; raises `InputError` if it is none."""
     value = yaml.safe_load(value) if isinstance(value, str) else value
     if not isinstance(value or {}, dict):
         raise InputError(f"`{name}` must map {what}, not be {value!r}.")
@@ -168,61 +170,72 @@ def _source(name: str, fields: Any, shared: dict[str, Any]) -> tuple[DataArgumen
     return DataArguments(data=[data] if isinstance(data, str) else data, **shared | given), weight
 
 
-# What packing and the order of rows leave nothing to do for, and what it is unless it is set.
+# What an order of rows of our own leaves nothing to do for, and what it is unless it is set.
 WITHOUT_EFFECT = {"auto_find_batch_size": False, "dataloader_drop_last": False, "train_sampling_strategy": "random"}
 
 
 @dataclasses.dataclass
-class PretrainTrainingArguments(TrainingArguments):
-    """`transformers.TrainingArguments` with defaults for pretraining small models from scratch."""
+class RunArguments(TrainingArguments):
+    """`transformers.TrainingArguments` as every verb that trains has them."""
 
     _argument_group_name = "training (transformers.TrainingArguments)"
 
-    output_dir: str | None = _field("out/pretrain", "folder for the checkpoint at the end and those in between")
-    num_train_epochs: float = _field(1.0, "passes over the training text")
-    learning_rate: float = _field(1e-3, "the highest learning rate")
-    lr_scheduler_type: str = _field("cosine", "how the learning rate falls: cosine, linear, warmup_stable_decay, ...")
-    warmup_steps: float = _field(0.05, "steps of linear warmup; below 1, a share of all steps")
-    weight_decay: float = _field(0.1, "of everything but norms, biases and embeddings")
-    max_tokens: float | None = _field(None, "train until so many tokens have been read, instead of num_train_epochs")
-    fresh: bool = _field(False, "start over: delete what an earlier run left in output_dir")
-    decay_steps: float = _field(0.2, "of warmup_stable_decay: the last steps; below 1, a share of all steps")
-    cooldown_steps: int | None = _field(
-        None, "go on from resume_from_checkpoint, let the learning rate fall to 0 in so many steps, and end"
-    )
-    spike_threshold: float | None = _field(
+    fresh: bool = setting(False, "start over: delete what an earlier run left in output_dir")
+    spike_threshold: float | None = setting(
         6.0, "leave out a step whose loss lies so many standard deviations above the last 128; inf: never"
     )
-    muon: bool = _field(False, "train the matrices inside the blocks with Muon, the rest with AdamW")
-    adam_beta2: float = _field(0.95, "beta2 of AdamW")
-    logging_steps: float = _field(50, "log every so many steps; below 1, a share of all steps")
-    save_total_limit: int | None = _field(2, "how many of the checkpoints in between to keep")
-    eval_on_start: bool = _field(True, "measure the held-out loss before training too")
-    emissions_country: str | None = _field(
+    muon: bool = setting(False, "train the matrices inside the blocks with Muon, the rest with AdamW")
+    emissions_country: str | None = setting(
         None, "estimate energy and carbon with codecarbon; where the electricity is from, as FRA or USA"
     )
-    card: str | None = _field(
+    card: str | None = setting(
         None, "YAML file with what only you know of the model (license, intended_use, ...), for its card"
     )
     report_to: list[str] = dataclasses.field(
         default_factory=lambda: ["none"],
         metadata={"help": "where to log to: tensorboard, trackio, wandb, ...; all that are installed; or none"},
     )
-    disable_tqdm: bool | None = _field(False, "no progress bars")
-    remove_unused_columns: bool = _field(False, "drop what the model does not take before the collator can use it")
+    disable_tqdm: bool | None = setting(False, "no progress bars")
+    remove_unused_columns: bool = setting(False, "drop what the model does not take before the collator can use it")
 
     def __post_init__(self) -> None:
         if not torch.accelerator.is_available():
             self.use_cpu = True
             self.dataloader_pin_memory = False
+        for name, value in WITHOUT_EFFECT.items():
+            if getattr(self, name, value) != value:
+                raise InputError(f"`{name}` has no effect: rows are read in an order of their own.")
+        if self.save_only_model:
+            raise InputError("`save_only_model` would leave checkpoints that no run can go on from: leave it out.")
+        super().__post_init__()
+
+
+@dataclasses.dataclass
+class PretrainTrainingArguments(RunArguments):
+    """[`RunArguments`] with defaults for pretraining small models from scratch."""
+
+    _argument_group_name = "training (transformers.TrainingArguments)"
+
+    output_dir: str | None = setting("out/pretrain", "folder for the checkpoint at the end and those in between")
+    num_train_epochs: float = setting(1.0, "passes over the training text")
+    learning_rate: float = setting(1e-3, "the highest learning rate")
+    lr_scheduler_type: str = setting("cosine", "how the learning rate falls: cosine, linear, warmup_stable_decay, ...")
+    warmup_steps: float = setting(0.05, "steps of linear warmup; below 1, a share of all steps")
+    weight_decay: float = setting(0.1, "of everything but norms, biases and embeddings")
+    max_tokens: float | None = setting(None, "train until so many tokens have been read, instead of num_train_epochs")
+    decay_steps: float = setting(0.2, "of warmup_stable_decay: the last steps; below 1, a share of all steps")
+    cooldown_steps: int | None = setting(
+        None, "go on from resume_from_checkpoint, let the learning rate fall to 0 in so many steps, and end"
+    )
+    adam_beta2: float = setting(0.95, "beta2 of AdamW")
+    logging_steps: float = setting(50, "log every so many steps; below 1, a share of all steps")
+    save_total_limit: int | None = setting(2, "how many of the checkpoints in between to keep")
+    eval_on_start: bool = setting(True, "measure the held-out loss before training too")
+
+    def __post_init__(self) -> None:
         for name in ("max_tokens", "cooldown_steps"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise InputError(f"`{name}` must be above 0, not {value:g}.")
-        for name, value in WITHOUT_EFFECT.items():
-            if getattr(self, name, value) != value:
-                raise InputError(f"`{name}` has no effect: rows are packed, and read in an order of their own.")
-        if self.save_only_model:
-            raise InputError("`save_only_model` would leave checkpoints that no run can go on from: leave it out.")
         super().__post_init__()
 
 

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration.errors import InputError
-from .arguments import PretrainArguments, PretrainTrainingArguments
-from .checkpoints import RUN_FILE
+from .arguments import RunArguments
+from .checkpoints import RUN_FILE, checkpoint_to_resume, read_run_state
 from .tensor_parallel import tensor_parallel_size
 
 # Without these being as they were a checkpoint does not fit: its weights, its optimizer, or its place in the data.
 FIXED = frozenset(
     "family objective max_length packing tokenizer tokenizer_algorithm vocab_size model architecture "
     "data streaming mixture text_column target_column data_config data_split held_out_fraction "
-    "seed data_seed muon optim".split()
+    "seed data_seed muon optim task columns validation_data max_target_length stride pieces prompt pooling "
+    "from_scratch max_train_examples lora lora_config".split()
 )
 # How long to train; a run may be prolonged.
 DURATION = frozenset("max_steps max_tokens num_train_epochs cooldown_steps".split())
@@ -22,14 +23,14 @@ OTHER = frozenset(
     "learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps decay_steps weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon max_grad_norm label_smoothing_factor spike_threshold bf16 fp16".split()
 )
-# What else `trivium pretrain` takes does not change what is learnt.
-IRRELEVANT = frozenset(["max_held_out_blocks", "skip_bad"])
+# What else the verbs take does not change what is learnt.
+IRRELEVANT = frozenset(["max_held_out_blocks", "skip_bad", "test_data", "num_beams", "merge"])
 
 logger = logging.getLogger(__name__)
 
 
-def settings_of(args: PretrainArguments, training_args: PretrainTrainingArguments) -> dict[str, Any]:
-    """What decides what a run learns, by name, as JSON keeps it."""
+def settings_of(args: Any, training_args: RunArguments) -> dict[str, Any]:
+    """What decides what a run learns, by name, as JSON keeps it; `args` are those of the verb."""
     training = training_args.to_dict()
     settings = {name: value for name, value in vars(args).items() if name not in IRRELEVANT}
     settings |= {name: training[name] for name in sorted((FIXED | DURATION | OTHER) & set(training))}
@@ -57,6 +58,19 @@ def check_continues(checkpoint: Path, then: dict[str, Any], now: dict[str, Any])
         )
     if changed:
         logger.warning("Changed since '%s' was written: %s.", checkpoint, "; ".join(changed.values()))
+
+
+def find_checkpoint(
+    training_args: RunArguments, output_dir: Path, model_type: str, settings: dict[str, Any]
+) -> Path | None:
+    """The checkpoint that this run goes on from, if any; raises `InputError` if it does not fit the settings."""
+    asked = training_args.resume_from_checkpoint
+    found = checkpoint_to_resume(asked, output_dir, model_type, training_args.fresh)
+    if found is not None:
+        check_continues(found, read_run_state(found)["settings"], settings)
+    elif getattr(training_args, "cooldown_steps", None):
+        raise InputError("`cooldown_steps` needs a checkpoint to cool down from: name it in resume_from_checkpoint.")
+    return found
 
 
 def finished_run(folder: Path, now: dict[str, Any], resumable: bool) -> dict[str, Any] | None:

@@ -36,12 +36,11 @@ from .checkpoints import (
     RUN_FILE,
     TRAINER_STATE,
     check_output_dir,
-    checkpoint_to_resume,
     clear,
     read_run_state,
     replacing,
 )
-from .continuing import check_continues, finished_run, settings_of
+from .continuing import find_checkpoint, finished_run, settings_of
 from .data.sources import Texts
 from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
@@ -177,19 +176,6 @@ def make_trainer(
     if training_args.should_save:
         trainer.record["data"] = data_record(args, sources, train_rows)
     return trainer, {name: dict(texts.skipped) for name, texts in sources.items() if texts.skipped}
-
-
-def find_checkpoint(
-    training_args: PretrainTrainingArguments, output_dir: Path, model_type: str, settings: dict[str, Any]
-) -> Path | None:
-    """The checkpoint that this run goes on from, if any; raises `InputError` if it does not fit the settings."""
-    asked = training_args.resume_from_checkpoint
-    found = checkpoint_to_resume(asked, output_dir, model_type, training_args.fresh)
-    if found is not None:
-        check_continues(found, read_run_state(found)["settings"], settings)
-    elif training_args.cooldown_steps:
-        raise InputError("`cooldown_steps` needs a checkpoint to cool down from: name it in resume_from_checkpoint.")
-    return found
 
 
 def load_config(args: PretrainArguments, config_class: Any) -> Any:

@@ -14,10 +14,11 @@ from transformers import TrainingArguments
 
 from ..configuration.version import __version__
 from ..model_cards.text import redact
-from .arguments import DataArguments, PretrainArguments, PretrainTrainingArguments
+from .arguments import DataArguments, PretrainArguments, PretrainTrainingArguments, RunArguments
 from .data.mixture import Mixture
 from .data.readers import KINDS, suffix
 from .data.sources import EMBEDDED_CORPUS, Texts
+from .finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
 
 # What a recipe for others leaves out: what follows from the machine or from other settings, what is of this folder
 # only, and where to report to.
@@ -33,8 +34,24 @@ def run_record(
     args: PretrainArguments, training_args: PretrainTrainingArguments, command: str | None = None
 ) -> dict[str, Any]:
     """Every setting that is not the default, the recipe, versions and machine; with secrets left out."""
+    return {"pretraining": dataclasses.asdict(args), **_circumstances(args, training_args, command)}
+
+
+def finetune_record(
+    args: FinetuneArguments,
+    training_args: FinetuneTrainingArguments,
+    counts: dict[str, int],
+    command: str | None = None,
+) -> dict[str, Any]:
+    """The same of fine-tuning, with how many examples there were."""
     return {
-        "pretraining": dataclasses.asdict(args),
+        "finetuning": dataclasses.asdict(args) | {"examples": counts},
+        **_circumstances(args, training_args, command),
+    }
+
+
+def _circumstances(args: Any, training_args: RunArguments, command: str | None) -> dict[str, Any]:
+    return {
         "training": changed_settings(training_args),
         "command": command and redact(command),
         "recipe": recipe_of(args, training_args),
@@ -83,11 +100,11 @@ def changed_settings(training_args: TrainingArguments) -> dict[str, Any]:
     }
 
 
-def recipe_of(args: PretrainArguments, training_args: PretrainTrainingArguments) -> dict[str, Any]:
-    """The fields of a recipe that trains the same: those that are not as `trivium pretrain` has them anyway."""
+def recipe_of(args: Any, training_args: RunArguments) -> dict[str, Any]:
+    """The fields of a recipe that trains the same: those that are not as the verb has them anyway."""
     recipe: dict[str, Any] = {}
     values = (dataclasses.asdict(args), training_args.to_dict())
-    for kind, given in zip((PretrainArguments, PretrainTrainingArguments), values, strict=True):
+    for kind, given in zip((type(args), type(training_args)), values, strict=True):
         defaults = _defaults(kind)
         names = [field.name for field in dataclasses.fields(kind) if field.init and field.name in given]
         recipe |= {

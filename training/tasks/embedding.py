@@ -1,0 +1,95 @@
+"""A vector for a text, near those of texts that go with it (Reimers & Gurevych, 2019; Gao et al., 2021)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ...configuration.errors import InputError
+from ...modeling.heads import pool_first, pool_last, pool_mean
+from .examples import Unusable
+from .metrics import measure
+from .task import Row, Task, by_length, pad, text_in, tokens_of
+
+POOLINGS = {"mean": pool_mean, "first": pool_first, "last": pool_last}
+
+
+class TextEmbedding(Task):
+    """`text` and `positive`, two texts that belong together; measured also on `text`, `text_pair` and a `score`.
+
+    The loss is the cross-entropy of finding each text's partner among those of the batch, both ways round (Radford et
+    al., 2021), by the cosine of their vectors: a larger batch is a harder task.
+    """
+
+    reads = {"text": "the text"}
+    targets = {"positive": "a text that belongs to it"}
+    heads = {"encoder": "AutoModel", "decoder": "AutoModel"}
+    best = "mrr"
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.pooling = self.form.pooling or ("last" if self.family == "decoder" else "mean")
+        if self.pooling not in POOLINGS:
+            raise InputError(f"`pooling` is {', '.join(POOLINGS)}, not '{self.pooling}'.")
+
+    def check(self, row: Row) -> None:
+        """Raises `Unusable` for an empty text, or one that is its own partner."""
+        if text_in(row, "text", "text") == text_in(row, "positive", "partner"):
+            raise Unusable("the text and its partner are the same", "leave it out")
+
+    def read(self, texts: Sequence[str]) -> list[Row]:
+        """The tokens of texts."""
+        return tokens_of(self.tokenizer, texts, max_length=self.max_length)
+
+    def encode(self, rows: Sequence[Row]) -> list[Row]:
+        """The tokens of both texts."""
+        sides = (self.read([row[role] for row in rows]) for role in ("text", "positive"))
+        return [{"texts": list(texts)} for texts in zip(*sides, strict=True)]
+
+    def collate(self, features: list[Row]) -> dict[str, torch.Tensor]:
+        """The texts of a batch and then their partners, padded: (2 B, T)."""
+        return pad(self.tokenizer, [feature["texts"][side] for side in range(2) for feature in features])
+
+    def vectors(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """(N, D), of length 1 each."""
+        states = model(**batch).last_hidden_state
+        return F.normalize(POOLINGS[self.pooling](states, batch["attention_mask"], None).float(), dim=-1)
+
+    def loss(self, model: Any, batch: dict[str, torch.Tensor], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Of finding partners, both ways round."""
+        texts, partners = self.vectors(model, batch).chunk(2)
+        similarities = texts @ partners.T / self.form.temperature
+        right = torch.arange(len(texts), device=texts.device)
+        loss = (F.cross_entropy(similarities, right) + F.cross_entropy(similarities.T, right)) / 2
+        return loss if num_items_in_batch is None else loss * len(texts) / num_items_in_batch
+
+    def items(self, batch: dict[str, torch.Tensor]) -> int:
+        """A text and its partner have one loss."""
+        return len(batch["input_ids"]) // 2
+
+    @torch.no_grad()
+    def embed(self, model: Any, texts: Sequence[str], batch_size: int) -> torch.Tensor:
+        """The vectors of texts, (N, D) in float32 on the CPU."""
+        features = self.read(texts)
+        found: list[Any] = [None] * len(texts)
+        for numbers in by_length(features, batch_size):
+            batch = pad(self.tokenizer, [features[number] for number in numbers])
+            vectors = self.vectors(model, {name: value.to(model.device) for name, value in batch.items()}).cpu()
+            for number, vector in zip(numbers, vectors, strict=True):
+                found[number] = vector
+        return torch.stack(found)
+
+    def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
+        """The `vector` of the text, and of its partner, `partner`, where there is one."""
+        answers = [{"vector": row} for row in self.embed(model, [row["text"] for row in rows], batch_size).tolist()]
+        if rows and "positive" in rows[0]:
+            partners = self.embed(model, [row["positive"] for row in rows], batch_size).tolist()
+            return [answer | {"partner": partner} for answer, partner in zip(answers, partners, strict=True)]
+        return answers
+
+    def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
+        """How often the partner is among the nearest 1, 5 and 10 of all partners, and the mean of 1 / its rank."""
+        texts, partners = (torch.tensor([row[side] for row in predictions]) for side in ("vector", "partner"))
+        # Texts that stand there twice have partners that are as good.
+        return measure(("recall_at_k",), texts @ partners.T, list(range(len(rows))))

@@ -1,0 +1,166 @@
+"""What the tasks have in common."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from ...configuration.errors import InputError
+from .examples import Examples, Unusable
+
+IGNORED = -100
+FAMILIES = ("encoder", "decoder", "encoder-decoder")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How texts are made into what a model reads, and how answers are made; what a recipe may say of it.
+
+    Attributes:
+        max_length: tokens of a text, or of a window of one; `None` = what the model reads at once, at most 512.
+        stride: tokens that two windows of a long text share.
+        max_target_length: tokens of an answer that is written.
+        pieces: which pieces of a word learn its label: the `first` alone, or `all`.
+        prompt: what a decoder reads before it writes; `{source}` stands for the text.
+        num_beams: beams that answers are searched with.
+        pooling: which states make the vector of a text: `mean`, `first` or `last`; `None` = mean, of a decoder last.
+        temperature: what similarities are divided by before the softmax.
+    """
+
+    max_length: int | None = None
+    stride: int = 64
+    max_target_length: int = 128
+    pieces: str = "first"
+    prompt: str = "{source}\n"
+    num_beams: int = 1
+    pooling: str | None = None
+    temperature: float = 0.05
+
+
+class Task(ABC):
+    """One kind of task, with a tokenizer and for a family.
+
+    Attributes:
+        reads: the columns that a model answers from, and what each holds.
+        targets: the columns that it learns from.
+        optional: those of either that may be missing.
+        heads: the Auto class of the model, by family.
+        best: the metric that tells the best checkpoint, `loss` or one of `measure`; only of `loss` less is better.
+    """
+
+    reads: ClassVar[dict[str, str]]
+    targets: ClassVar[dict[str, str]]
+    optional: ClassVar[frozenset[str]] = frozenset()
+    heads: ClassVar[dict[str, str]]
+    best: ClassVar[str]
+
+    def __init__(self, tokenizer: Any, family: str, form: Form, limit: int | None = None):
+        """`limit`: the most tokens that the model reads; `None` = it does not say."""
+        if family not in self.heads:
+            raise InputError(f"this task has no head for the family {family}: take one of {', '.join(self.heads)}.")
+        self.tokenizer, self.family, self.form = tokenizer, family, form
+        self.max_length = form.max_length or min(limit or 512, 512)
+        if limit is not None and self.max_length > limit:
+            raise InputError(f"`max_length` is {self.max_length}, but the model reads at most {limit} tokens at once.")
+
+    def learn(self, examples: Examples) -> None:
+        """Finds in the examples to train on what a model has to know, for instance the labels that there are."""
+        return None
+
+    @abstractmethod
+    def check(self, row: Row) -> None:
+        """Raises `Unusable` if a row cannot be learnt from or measured on."""
+
+    def head_fields(self) -> dict[str, Any]:
+        """What the configuration of the model must say."""
+        return {}
+
+    def recall(self, config: Any) -> None:
+        """The opposite of `head_fields`: takes what `learn` would have found from a configuration."""
+        return None
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row]) -> list[Row]:
+        """What is trained on: the features of rows, one or several of each."""
+
+    def collate(self, features: list[Row]) -> dict[str, torch.Tensor]:
+        """A batch of features, padded."""
+        return pad(self.tokenizer, features)
+
+    def loss(self, model: Any, batch: dict[str, torch.Tensor], num_items_in_batch: Any = None) -> torch.Tensor:
+        """The mean loss of a batch, or its share of that of `num_items_in_batch`."""
+        items = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
+        return model(**batch, **items).loss
+
+    def items(self, batch: dict[str, torch.Tensor]) -> int:
+        """How many losses the mean of a batch is over."""
+        return int((batch["labels"] != IGNORED).sum())
+
+    @abstractmethod
+    def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
+        """An answer for each row, out of its `reads` alone, whatever the batch size."""
+
+    @abstractmethod
+    def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
+        """How good the answers are."""
+
+
+def pad(tokenizer: Any, features: Sequence[Row], fill: int = IGNORED) -> dict[str, torch.Tensor]:
+    """Features of token ids and of labels as tensors, ragged ones (T,) filled up on the tokenizer's padding side.
+
+    Raises:
+        InputError: texts of different lengths, and no token to fill up with.
+    """
+    fills = {"input_ids": tokenizer.pad_token_id, "decoder_input_ids": tokenizer.pad_token_id}
+    fills |= {"attention_mask": 0, "token_type_ids": 0, "labels": fill}
+    batch: dict[str, torch.Tensor] = {}
+    for name in features[0]:
+        values = [feature[name] for feature in features]
+        if name in fills and isinstance(values[0], list):
+            values = _filled(values, fills[name], tokenizer.padding_side == "left")
+        batch[name] = torch.tensor(values)
+    return batch
+
+
+def tokens_of(tokenizer: Any, *texts: Sequence[str], max_length: int, **settings: Any) -> list[Row]:
+    """What a model reads of texts, or of pairs of texts, cut to a length."""
+    encoded = tokenizer(*map(list, texts), truncation=True, max_length=max_length, **settings)
+    names = [name for name in tokenizer.model_input_names if name in encoded]
+    return [dict(zip(names, values, strict=True)) for values in zip(*(encoded[name] for name in names), strict=True)]
+
+
+def _filled(rows: list[list[int]], value: int | None, left: bool) -> list[list[int]]:
+    longest = max(map(len, rows))
+    if value is None:
+        if any(len(row) < longest for row in rows):
+            raise InputError("batches of texts need a padding token, which this tokenizer does not have.")
+        return rows
+    rests = [[value] * (longest - len(row)) for row in rows]
+    return [rest + row if left else row + rest for row, rest in zip(rows, rests, strict=True)]
+
+
+def by_length(features: Sequence[Row], batch_size: int) -> Iterable[list[int]]:
+    """Batches of the numbers of features of about one length, the longest first."""
+    order = sorted(range(len(features)), key=lambda number: -len(features[number]["input_ids"]))
+    return (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+
+
+def text_in(row: Row, role: str, what: str) -> str:
+    """The text in a column; raises `Unusable` if there is none."""
+    text = row[role]
+    if not isinstance(text, str) or not text.strip():
+        said = "is empty" if text is None or text == "" or isinstance(text, str) else f"holds {text!r}, no text"
+        raise Unusable(f"the {what} {said}", "mend it")
+    return text
+
+
+def number_in(row: Row, role: str, what: str) -> float:
+    """The number in a column; raises `Unusable` if there is none, or none to learn from."""
+    value = row[role]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Unusable(f"the {what} is {value!r}, no number", "mend it")
+    return float(value)
