@@ -65,6 +65,16 @@ def count_work(config: Any, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
     return work
 
 
+def reading_inputs(config: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What a model that does not write reads of a batch: rows (B, T), or (B, C, T) of several choices each.
+
+    The decoder of an encoder-decoder reads what its encoder does.
+    """
+    names = ("input_ids", "attention_mask", "position_ids")
+    rows = {name: inputs[name].flatten(0, -2) for name in names if inputs.get(name) is not None}
+    return rows | ({f"decoder_{name}": row for name, row in rows.items()} if config.is_encoder_decoder else {})
+
+
 def price_work(config: Any) -> dict[str, int]:
     """Floating point operations of a forward and a backward pass for each thing that [`count_work`] counts.
 

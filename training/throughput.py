@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .model_flops import count_work, price_work
+from .model_flops import count_work, price_work, reading_inputs
 
 # Dense products of 16-bit numbers with sums in float32, as the makers' data sheets say, without sparsity. The name that
 # a device gives itself has the key among its words; the longest such key counts.
@@ -122,6 +122,7 @@ class Throughput:
         self, model: torch.nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, together: int = 1
     ):
         self.config: Any = model.config
+        self._writes = getattr(model, "get_output_embeddings", lambda: None)() is not None
         self.prices = price_work(self.config)
         self.peak = peak_flops(device, dtype) if self.prices else None
         self._together = together
@@ -148,7 +149,7 @@ class Throughput:
             self._since = time.perf_counter()
         if self._batches == 2:  # the first has been through the model and back
             self._graphs = compiled_graphs()
-        work = count_work(self.config, inputs)
+        work = count_work(self.config, inputs if self._writes else reading_inputs(self.config, inputs))
         self._counts += torch.stack([work[name] for name in self._names]).to(self._counts.device)
 
     @contextmanager

@@ -20,6 +20,7 @@ class MultipleChoice(Task):
     targets = {"label": "the number of the right one"}
     heads = {"encoder": "AutoModelForMultipleChoice"}
     best = "accuracy"
+    count: int | None = None  # of the choices; a model that was fine-tuned reads any number of them
 
     def learn(self, examples: Examples) -> None:
         """Finds how many choices there are: the loss of all examples is over as many."""
@@ -35,7 +36,7 @@ class MultipleChoice(Task):
             or not all(isinstance(c, str) and c.strip() for c in choices)
         ):
             raise Unusable("`choices` holds no list of two texts or more", "mend it")
-        if len(choices) != self.count:
+        if self.count not in (None, len(choices)):
             raise Unusable(f"there are {len(choices)} choices, but {self.count} elsewhere", "give as many")
         if isinstance(row["label"], bool) or not isinstance(row["label"], int) or not 0 <= row["label"] < len(choices):
             raise Unusable(f"the label is {row['label']!r}, but the choices are 0 to {len(choices) - 1}", "mend it")
