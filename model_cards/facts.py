@@ -138,7 +138,19 @@ class Facts:
     @property
     def settings(self) -> dict[str, Any]:
         """What decided what the run learnt."""
-        return self.record.get("pretraining") or {}
+        return self.record.get("pretraining") or self.record.get("finetuning") or {}
+
+    @property
+    def verb(self) -> str:
+        """The verb of the command line that made the model."""
+        return "finetune" if "finetuning" in self.record else "pretrain"
+
+    @property
+    def start(self) -> str | None:
+        """The checkpoint that training went on from, if it did not begin with random weights."""
+        if self.verb == "pretrain":
+            return self.settings.get("model_name_or_path")
+        return None if self.settings.get("from_scratch") else self.settings.get("model")
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:

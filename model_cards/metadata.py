@@ -62,7 +62,7 @@ def base_model(facts: Facts, answers: Answers, conversion: dict[str, Any]) -> tu
     if facts.adapter:
         source = source or (facts.adapter.base.name if facts.adapter.base.on_hub else None)
     else:
-        source = source or facts.settings.get("model_name_or_path")
+        source = source or facts.start
     if not source or not HUB_NAME.fullmatch(str(source)):
         return None, None
     relation = "adapter" if facts.adapter else "quantized" if conversion else "finetune"

@@ -25,6 +25,18 @@ OBJECTIVES = {
     "denoising": "restore a text that was damaged by {noises}",
     "ul2": "restore and continue texts by the mixture of tasks of UL2",
 }
+# The same of tasks to fine-tune for.
+TASKS = {
+    "text-classification": "say which of several labels a text has",
+    "multi-label-classification": "say which labels a text has, none or several",
+    "regression": "give a text a number",
+    "token-classification": "label the words of a text",
+    "question-answering": "find the answer to a question in a text, or that there is none",
+    "multiple-choice": "choose the text that goes with another",
+    "text-embedding": "give texts that belong together vectors that are near each other",
+    "text-to-text": "write one text, given another",
+    "instruction-following": "answer what somebody said",
+}
 FIRST = {"encoder": "masked", "decoder": "causal", "encoder-decoder": "span-corruption"}
 NORMS = {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}
 PLACEMENTS = {
@@ -51,6 +63,8 @@ def objective_of(facts: Facts) -> tuple[str, str] | None:
     """The objective's name, and what it asks of the model; `None` if no training is on record."""
     if not facts.settings:
         return None
+    if "task" in facts.settings:
+        return facts.settings["task"], TASKS.get(facts.settings["task"], "")
     name = facts.settings.get("objective") or FIRST.get(facts.settings.get("family", ""), "")
     settings = facts.settings | {"noises": " and ".join(facts.settings.get("noises") or [])}
     try:
@@ -188,7 +202,9 @@ def procedure(facts: Facts) -> list[list[Any]]:
     seconds = facts.metrics.get("seconds", facts.record.get("seconds"))
     since = facts.record.get("resumed_from")
     rows = {
-        "Objective": _objective(facts),
+        "Task" if facts.verb == "finetune" else "Objective": _objective(facts),
+        "Weights to begin with": _beginning(facts),
+        "Parameters trained": _trained(facts),
         "Steps": facts.step,
         "Tokens read": facts.tokens,
         "Rows per step": _batch(facts),
@@ -208,6 +224,19 @@ def procedure(facts: Facts) -> list[list[Any]]:
 def _objective(facts: Facts) -> str | None:
     found = objective_of(facts)
     return None if found is None else f"{found[0]}: {found[1]}" if found[1] else found[0]
+
+
+def _beginning(facts: Facts) -> str | None:
+    if facts.start:
+        return f"those of {facts.start}"
+    return "random" if facts.verb == "finetune" else None
+
+
+def _trained(facts: Facts) -> str | None:
+    trained, all_of_them = (facts.metrics.get(name) for name in ("trained_parameters", "parameters"))
+    if not trained or not all_of_them or trained == all_of_them:
+        return None
+    return f"{trained:,} of {all_of_them:,} ({trained / all_of_them:.2%}), with adapters of PEFT"
 
 
 def _setting(facts: Facts, name: str) -> Any:

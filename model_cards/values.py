@@ -7,7 +7,7 @@ from .answers import ANSWERS, QUESTIONS, Answers
 from .facts import Facts
 from .metadata import base_model, languages
 from .plots import PICTURE, curves
-from .results import HELD_OUT, Result, measured_at_the_end, results
+from .results import HELD_OUT, LANGUAGE_METRICS, OF_THE_RUN, Result, measured_at_the_end, results
 from .text import Markdown, block, code, escape, link, number, prose, redact, table
 from .usage import HERE, snippet
 from .vocabulary import language_name
@@ -25,6 +25,12 @@ TITLES = {
     "licence": {"license": "Licence of the model.", "contact": "Contact."},
 }
 DATA = ("", "Share of the tokens", "To train on", "Tokens", "Held out", "Languages", "Licence")
+HOW = {
+    ("pretrain", True): "trained further from {}",
+    ("pretrain", False): "pretrained from scratch",
+    ("finetune", True): "fine-tuned from {}",
+    ("finetune", False): "trained from scratch",
+}
 LINKS = {"quantized": "the same model in another form", "finetune": "trained further from it"}
 
 
@@ -66,9 +72,12 @@ def make_values(
         "curves": drawn.words,
         "command": block(facts.record["command"], "bash") if facts.record.get("command") else None,
         "recipe": _recipe(facts),
+        "verb": Markdown(facts.verb),
+        "compares_bytes": any(one.metric in LANGUAGE_METRICS for one in found),
         "results": _results(found),
         "measured_by": [
-            block(command, "bash") for command in dict.fromkeys(one.command for one in found if one.split != HELD_OUT)
+            block(command, "bash")
+            for command in dict.fromkeys(one.command for one in found if one.split not in OF_THE_RUN)
         ],
         "held_out": _held_out(facts) if any(one.split == HELD_OUT for one in found) else None,
         "unigram": _metric(facts, "held_out_bits_per_byte_unigram") if found else None,
@@ -119,8 +128,7 @@ def summary(facts: Facts, answers: Answers, conversion: dict[str, Any]) -> Markd
     kind = sections.FAMILIES.get(family or "", f"a {facts.config.model_type} model")
     text = f"{code(facts.model_class)}, {escape(kind)}{_size(facts, conversion)}."
     if objective and objective[1]:
-        start = facts.settings.get("model_name_or_path")
-        how = f"trained further from {link(start)}" if start else "pretrained from scratch"
+        how = HOW[facts.verb, bool(facts.start)].format(link(facts.start) if facts.start else "")
         text += f" It was {how} to {escape(objective[1])}."
     else:
         base, relation = base_model(facts, answers, conversion)

@@ -107,8 +107,12 @@ def what_is_broken(checkpoint: Path) -> str | None:
 
 
 def write_run_state(folder: Path, state: dict[str, Any]) -> None:
-    """Writes the last file of a checkpoint: `state`, and the size of every other file."""
-    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Writes the last file of a checkpoint: `state`, and the size of every other file but the card, which may change."""
+    files = {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "README.md"
+    }
     (folder / RUN_STATE).write_text(json.dumps(state | {"files": files}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -36,7 +36,9 @@ class PredictArguments:
     """Which model to ask what."""
 
     model: str = dataclasses.field(metadata={"help": "folder of a fine-tuned checkpoint, or its name on the Hub"})
-    input: list[str] = dataclasses.field(metadata={"help": "files: .txt with a text a line, .jsonl, .csv, .parquet, ..."})
+    input: list[str] = dataclasses.field(
+        metadata={"help": "files: .txt with a text a line, .jsonl, .csv, .parquet, ..."}
+    )
     output: str | None = setting(None, "file to write the answers to, as JSON lines; by default they are printed")
     columns: dict[str, Any] | str | None = setting(None, "names of the columns: --columns.text sentence")
     batch_size: int = setting(32, "examples that are read at once; it changes no answer")
@@ -137,7 +139,9 @@ def _read_lines(paths: list[str], role: str, roles: dict[str, bool]) -> Examples
 
     needed = [name for name, required in roles.items() if required]
     if needed != [role]:
-        raise InputError(f"'{paths[0]}' holds texts only, but the task reads {', '.join(needed)}: give a .jsonl or .csv.")
+        raise InputError(
+            f"'{paths[0]}' holds texts only, but the task reads {', '.join(needed)}: give a .jsonl or .csv."
+        )
     texts = []
     for path in paths:
         try:

@@ -44,8 +44,11 @@ def finetune_record(
     command: str | None = None,
 ) -> dict[str, Any]:
     """The same of fine-tuning, with how many examples there were."""
+    held_out = sum(counts.get(split, 0) for split in ("validation", "test"))
+    data = {"name": "data", "data": args.data, "kind": kind_of(args.data), "config": args.data_config, "split": "train"}
     return {
         "finetuning": dataclasses.asdict(args) | {"examples": counts},
+        "data": [data | {"documents": counts.get("train"), "held_out_documents": held_out}],
         **_circumstances(args, training_args, command),
     }
 

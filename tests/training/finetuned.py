@@ -21,7 +21,10 @@ def sentence(generator, extra=()) -> str:
 
 def classification(generator, number):
     label = ["kind", "unkind", "none"][number % 3]
-    return {"text": sentence(generator, [[*GOOD][number % 4]] if label == "kind" else BAD[:1] if label == "unkind" else ()), "label": label}
+    return {
+        "text": sentence(generator, [[*GOOD][number % 4]] if label == "kind" else BAD[:1] if label == "unkind" else ()),
+        "label": label,
+    }
 
 
 def multi_label(generator, number):
@@ -35,7 +38,10 @@ def regression(generator, number):
 
 def tagging(generator, number):
     words = sentence(generator, ["import", "yes"]).split()
-    return {"tokens": words, "tags": ["B-THING" if word in GOOD else "I-THING" if word in BAD else "O" for word in words]}
+    return {
+        "tokens": words,
+        "tags": ["B-THING" if word in GOOD else "I-THING" if word in BAD else "O" for word in words],
+    }
 
 
 def answering(generator, number):

@@ -1,14 +1,20 @@
 """Every task of every family is learnt, kept, answered as it was measured, and the same however it is computed."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from transformers import pipeline
 
 from tests.training.finetuned import CASES, examples, finetune, write_base, write_data
+from trivium.training import finetune as verb
 from trivium.training import predict
+from trivium.training.finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from trivium.training.finetuning import FinetuneTrainer
 
 IDS = [f"{task}-{family}" for task, family in CASES]
 
@@ -65,3 +71,132 @@ def test_batch_size_and_padding_side_change_no_answer(tuned, side):
                     assert together[name] == value
                 else:
                     assert together[name] == pytest.approx(value, abs=1e-5)
+
+
+def test_the_pipeline_of_the_task_names_the_labels(tuned):
+    task, folder, _, data = tuned
+    names = {
+        "text-classification": "text-classification",
+        "token-classification": "token-classification",
+        "question-answering": "extractive-question-answering",
+        "text-to-text": "text-to-text",
+    }
+    config = json.loads((folder / "config.json").read_text())
+    if task not in names or (task == "text-to-text" and config["model_type"] == "trivium_decoder"):
+        assert "id2label" not in config or task in ("multi-label-classification", "regression", "multiple-choice")
+        return
+    pipe = pipeline(names[task], model=str(folder))
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    if task == "question-answering":
+        found = pipe(question=rows[1]["question"], context=rows[1]["context"])
+        assert rows[1]["context"][found["start"] : found["end"]] == found["answer"]
+    else:
+        text = rows[0].get("text") or rows[0].get("source") or " ".join(rows[0]["tokens"])
+        for found in pipe(text):
+            named = found.get("label") or found.get("entity")
+            assert named is None or named in {"kind", "unkind", "none", "B-THING", "I-THING", "O"}
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder", "encoder-decoder"])
+def test_what_can_be_learnt_is_learnt_and_the_best_is_kept(family, bases, tmp_path):
+    data = write_data(tmp_path / "data", "text-classification", train=120)
+    training = dict(max_steps=200, eval_steps=40, save_steps=40, learning_rate=3e-3)
+    metrics = finetune("text-classification", bases[family], data, tmp_path / "model", training).metrics
+    assert metrics["test_accuracy"] > 0.9
+    history = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]
+    measured = {entry["step"]: entry["eval_accuracy"] for entry in history if "eval_accuracy" in entry}
+    assert measured[metrics["best_step"]] == max(measured.values()) == metrics["validation_accuracy"]
+
+
+def test_training_ends_early_where_nothing_gets_better(bases, tmp_path):
+    data = write_data(tmp_path / "data", "text-classification")
+    training = dict(max_steps=100, learning_rate=1e-12, early_stopping_patience=2)
+    assert finetune("text-classification", bases["encoder"], data, tmp_path / "model", training).metrics["steps"] == 6
+
+
+def test_a_bad_end_is_not_kept(bases, tmp_path):
+    """The learning rate wrecks the model in the second half; the answer is that of the first."""
+    data = write_data(tmp_path / "data", "text-classification", train=60)
+    training = dict(max_steps=60, eval_steps=20, save_steps=20, learning_rate=3e-3, lr_scheduler_type="constant")
+    training["save_total_limit"] = 9
+    good = finetune("text-classification", bases["encoder"], data, tmp_path / "good", training)
+    other = shutil.copytree(tmp_path / "good" / "checkpoint-60", tmp_path / "kept")
+    wreck = training | dict(max_steps=120, learning_rate=30.0, resume_from_checkpoint=str(other))
+    bad = finetune("text-classification", bases["encoder"], data, tmp_path / "bad", wreck)
+    history = json.loads((tmp_path / "bad" / "trainer_state.json").read_text())["log_history"]
+    losses = {entry["step"]: entry["eval_accuracy"] for entry in history if "eval_accuracy" in entry}
+    assert losses[120] < losses[60] and bad.metrics["best_step"] <= 60
+    assert bad.metrics["validation_accuracy"] == max(losses.values()) == good.metrics["validation_accuracy"]
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4}])
+@pytest.mark.parametrize("task", ["token-classification", "text-to-text"])
+def test_stopped_and_resumed_is_uninterrupted(task, lora, bases, tmp_path):
+    data = write_data(tmp_path / "data", task)
+    settings = dict(
+        max_steps=12, eval_steps=6, save_steps=6, load_best_model_at_end=False, lr_scheduler_type="constant"
+    )
+    more = {"lora_config": lora} if lora else {}
+    finetune(task, bases["decoder"], data, tmp_path / "whole", settings, **more)
+    finetune(task, bases["decoder"], data, tmp_path / "parts", settings | {"max_steps": 6}, **more)
+    finetune(task, bases["decoder"], data, tmp_path / "parts", settings, **more)
+    whole, parts = (predict.load_task(str(tmp_path / name))[1].state_dict() for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_two_processes_measure_what_one_does(bases, tmp_path):
+    data = write_data(tmp_path / "data", "token-classification", test=13)
+    common = ["-m", "trivium.training.finetune", "--task", "token-classification", "--model", str(bases["encoder"])]
+    common += ["--data", str(data), "--max_steps", "4", "--eval_strategy", "no", "--save_strategy", "no"]
+    common += ["--load_best_model_at_end", "false", "--learning_rate", "1e-3", "--disable_tqdm", "true"]
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
+        command = [sys.executable, *launcher, *common, "--output_dir", str(folder)]
+        command += ["--per_device_train_batch_size", str(8 // processes), "--per_device_eval_batch_size", "5"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((folder / "trivium_run.json").read_text())
+        assert record["machine"]["processes"] == processes
+        found.append(record["metrics"])
+    for name in (name for name in found[0] if name.startswith(("validation", "test"))):
+        assert found[0][name] == pytest.approx(found[1][name], abs=1e-5), name
+
+
+def test_hyperparameters_are_searched(bases, tokenizers, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    data = write_data(tmp_path / "data", "text-classification")
+    args = FinetuneArguments(task="text-classification", model=str(bases["encoder"]), data=[str(data)])
+    training = FinetuneTrainingArguments(
+        output_dir=str(tmp_path / "search"),
+        max_steps=4,
+        eval_steps=4,
+        eval_strategy="steps",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        disable_tqdm=True,
+    )
+    config = verb.load_config(args.model)
+    first, _, _ = verb.make_trainer(args, training, config)
+    trainer = FinetuneTrainer(
+        model_init=lambda trial: verb.load_model(
+            args, "AutoModelForSequenceClassification", first.task, tokenizers["encoder"]
+        ),
+        args=training,
+        task=first.task,
+        data_collator=first.task.collate,
+        train_dataset=first.train_dataset,
+        eval_dataset=first.eval_dataset,
+        processing_class=tokenizers["encoder"],
+    )
+    best = trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_categorical("learning_rate", [1e-12, 1e-2])},
+        compute_objective=lambda metrics: metrics["eval_loss"],
+        backend="optuna",
+        n_trials=2,
+        sampler=optuna.samplers.GridSampler({"learning_rate": [1e-12, 1e-2]}),
+    )
+    assert best.hyperparameters == {"learning_rate": 1e-2}
