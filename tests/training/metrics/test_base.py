@@ -84,29 +84,26 @@ def test_metrics_of_evaluate_combine():
     assert named.compute() == dict.fromkeys(["one_accuracy", "two_accuracy"], expected["accuracy"])
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    """What each of two processes found, of every metric in every round."""
-    folder = tmp_path_factory.mktemp("two")
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "HF_METRICS_CACHE": str(folder)}
+def test_two_processes_give_one_result_which_is_that_of_one(tmp_path):
+    shared = tmp_path / "shared"
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "HF_METRICS_CACHE": str(shared)}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    reports = [tmp_path / "0.json", tmp_path / "1.json"]
     processes = []
-    for process in (0, 1):
-        command = [sys.executable, helper.__file__, str(process), str(folder / f"{process}.json")]
+    for number, report in enumerate(reports):
+        command = [sys.executable, helper.__file__, str(number), str(report)]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        errors = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, errors
-    left = sorted(path.name for path in folder.iterdir())
-    return [json.loads((folder / f"{process}.json").read_text()) for process in (0, 1)], left
-
-
-def test_two_processes_give_one_result_which_is_that_of_one(two_processes):
-    (first, second), left = two_processes
-    alone = results()
-    assert first == alone
-    assert second == {name: [None] * len(helper.ROUNDS) for name in alone}
-    assert left == ["0.json", "1.json"]
+    try:
+        for process in processes:
+            errors = process.communicate(timeout=200)[1]
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    first, second = (json.loads(report.read_text()) for report in reports)
+    assert first == results()
+    assert second == {name: [None] * len(helper.ROUNDS) for name in first}
+    assert list(shared.iterdir()) == []
 
 
 def test_the_examples_of_a_round_go_with_it_whether_it_ends_well_or_not(temporary):
