@@ -18,6 +18,7 @@ VERBS = {
     "convert": "trivium.convert",
     "demo": "trivium.training.demo",
     "evaluate": "trivium.training.evaluate",
+    "fetch": "trivium.training.fetch",
     "ladder": "trivium.training.ladder",
     "pretrain": "trivium.training.pretrain",
     "push": "trivium.push",
