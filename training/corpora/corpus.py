@@ -73,7 +73,7 @@ def choose_split(group: str, shares: Mapping[str, float] = SHARES) -> str:
         if point < share:
             return split
         point -= share
-    return next(reversed(shares.keys()))  # what rounding left
+    return split  # what rounding left
 
 
 def draw(key: str, size: int) -> int:
@@ -87,6 +87,11 @@ def draw(key: str, size: int) -> int:
 def draw_order(key: str, items: Iterable[str]) -> list[str]:
     """The items in an order that follows from `key`."""
     return sorted(items, key=lambda item: (draw(f"{key}\0{item}", 2**64), item))
+
+
+def draw_some(key: str, items: list[str], count: int) -> list[str]:
+    """`count` different ones of the items, which follow from `key` and their order; takes them out of the list."""
+    return [items.pop(draw(f"{key}\0{i}", len(items))) for i in range(count)]
 
 
 def unique(examples: Iterable[Example], *columns: str) -> Iterator[Example]:

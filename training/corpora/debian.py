@@ -15,7 +15,10 @@ TOPICS = frozenset(
     "sound tex text utils vcs video web x11".split()
 )
 MASK = "[NAME]"
-AFFIX = re.compile(r"^(?:python3?-|lib)|(?:-(?:dev|doc|docs|data|common|bin|tools|utils|gtk|qt|cli|gui))+$")
+AFFIXES = (
+    re.compile(r"^(?:python3?-|lib)"),
+    re.compile(r"(?:-(?:dev|docs?|data|common|bin|tools|utils|gtk|qt|cli|gui))+$"),
+)
 MIN_TAGGED = 200
 MIN_CHARACTERS = 80  # of a long description; shorter ones say no more than the short one
 FIELD = re.compile(r"^([\w-]+): (.*(?:\n .*)*)", re.MULTILINE)
@@ -111,7 +114,8 @@ def translated(folder: Path) -> Iterator[Example]:
 def masked(package: Description) -> str:
     """The long description with the names of the package and of its source replaced, which give its section away."""
     names = {package.package, package.source}
-    names |= {AFFIX.sub("", name) for name in names}
+    for affix in AFFIXES:
+        names |= {affix.sub("", name) for name in names}
     names |= {name.replace("-", " ") for name in names}
     ordered = sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))
     return re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, ordered))})(?!\w)", MASK, package.long, flags=re.IGNORECASE)

@@ -42,7 +42,7 @@ def paragraphs(page: Path) -> dict[str, str]:
     reader = _Reader()
     reader.feed(page.read_text(encoding="utf-8", errors="replace"))
     reader.close()
-    return {element: " ".join("".join(pieces).split()) for element, pieces in reader.texts.items()}
+    return {element: " ".join("".join(pieces).split()) for element, pieces in reader.texts.items() if element}
 
 
 class _Reader(HTMLParser):

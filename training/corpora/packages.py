@@ -105,11 +105,11 @@ def _read(source: Source, place: Path) -> Package | None:
 def _pypi(source: Source, aside: Path, apt: Path) -> str:
     room = _room(aside)
     archive = registries.pip_download(source.requirement, room, source.options)
-    return _take(archive, aside, source, r"[^-]+-([^-]+?)(?:-.*\.whl|\.tar\.\w+|\.zip)")
+    return _take(archive, aside, source, r".+?-(\d[^-]*?)(?:-.*\.whl|\.tar\.\w+|\.zip)")
 
 
 def _npm(source: Source, aside: Path, apt: Path) -> str:
-    return _take(registries.npm_pack(source.requirement, _room(aside)), aside, source, r".+?-(\d.*)\.tgz")
+    return _take(registries.npm_pack(source.requirement, _room(aside)), aside, source, r".+?-(\d+\.\d+\.\d+.*)\.tgz")
 
 
 def _debian(source: Source, aside: Path, apt: Path) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .corpus import Corpus, Example, draw, draw_order, find_file
+from .corpus import Corpus, Example, draw, draw_some, find_file
 from .packages import Source
 
 DATA = "usr/share/wordnet/data.*"
@@ -37,7 +37,7 @@ def definitions(folder: Path) -> Iterator[Example]:
             if synset.hypernym:
                 below.setdefault(synset.hypernym, []).append(synset)
         for hypernym, synsets in below.items():
-            words = {synset.word for synset in synsets}
+            words = sorted({synset.word for synset in synsets})
             seen = set()
             for synset in synsets:
                 if len(words) >= CHOICES and not tells(synset) and synset.definition not in seen:
@@ -66,9 +66,9 @@ def read_synsets(path: Path) -> Iterator[Synset]:
         yield Synset(fields[4].replace("_", " "), hypernym, re.split(r'; "', gloss.strip())[0].strip())
 
 
-def _question(synset: Synset, words: set[str]) -> dict:
+def _question(synset: Synset, words: list[str]) -> dict:
     key = f"{synset.word}: {synset.definition}"
-    choices = draw_order(key, words - {synset.word})[: CHOICES - 1]
+    choices = draw_some(key, [word for word in words if word != synset.word], CHOICES - 1)
     label = draw(key, CHOICES)
     choices.insert(label, synset.word)
     return {"text": synset.definition, "choices": choices, "label": label}
