@@ -18,6 +18,7 @@ VERBS = {
     "convert": "trivium.convert",
     "demo": "trivium.training.demo",
     "evaluate": "trivium.training.evaluate",
+    "fetch": "trivium.training.fetch",
     "finetune": "trivium.training.finetune",
     "ladder": "trivium.training.ladder",
     "predict": "trivium.training.predict",

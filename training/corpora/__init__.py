@@ -1,0 +1,1 @@
+"""Real labelled data out of the ordinary package registries, for fine-tuning: one small module per source."""
