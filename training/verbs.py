@@ -10,6 +10,7 @@ from .stopping import STOPPED, Stopped
 
 # Optional libraries that a verb imports when it needs them, and the extra of `pip install trivium[...]` that has them.
 EXTRAS = {"accelerate": "train", "datasets": "train", "gguf": "gguf", "peft": "peft", "tensorboard": "train"}
+EXTRAS |= dict.fromkeys(("evaluate", "rouge_score", "sacrebleu", "scipy", "seqeval", "sklearn"), "finetune")
 EXTRAS |= {"yaml": "train", "codecarbon": "emissions", "deepspeed": "deepspeed", "matplotlib": "plot"}
 
 # A disk or a quota is full, or files may not be as large. Rust libraries (safetensors, tokenizers) keep the system's
