@@ -107,7 +107,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
 
 
 def write_run_state(folder: Path, state: dict[str, Any]) -> None:
-    """Writes the last file of a checkpoint: `state`, and the size of every other file but the card, which may change."""
+    """Writes the last file of a checkpoint: `state`, and the size of each other file but the card, which may change."""
     files = {
         str(path.relative_to(folder)): path.stat().st_size
         for path in sorted(folder.rglob("*"))

@@ -144,8 +144,10 @@ def make_trainer(
     return trainer, measured.get("test"), {name: len(split) for name, split in splits.items()} | skipped
 
 
-def load_config(name: str) -> Any:
+def load_config(name: str | None) -> Any:
     """The configuration of the checkpoint; raises `InputError` if there is none, or it is not one of ours."""
+    if name is None:
+        raise InputError("name the checkpoint to fine-tune: --model FOLDER.")
     try:
         fields, _ = PreTrainedConfig.get_config_dict(name)
     except (OSError, ValueError) as error:

@@ -25,7 +25,7 @@ class FinetuneArguments:
             "instruction-following"
         }
     )
-    model: str = dataclasses.field(metadata={"help": "checkpoint of Trivium: a folder, or a name on the Hub"})
+    model: str | None = setting(None, "checkpoint of Trivium: a folder, or a name on the Hub")
     data: list[str] = dataclasses.field(
         metadata={
             "help": "a folder with train, validation and test files (.jsonl .json .csv .tsv .parquet), files to train "

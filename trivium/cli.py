@@ -14,6 +14,7 @@ from .training.verbs import BAD_INPUT, run
 VERBS = {
     "architectures": "trivium.architectures",
     "card": "trivium.card",
+    "compare": "trivium.training.compare",
     "consolidate": "trivium.training.consolidate",
     "convert": "trivium.convert",
     "demo": "trivium.training.demo",

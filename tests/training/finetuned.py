@@ -79,7 +79,10 @@ MAKERS = dict(
 )
 # Every task with every family that has a head for it.
 CASES = [(task, family) for task, kind in TASKS.items() for family in kind.heads]
-TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 
 
 def examples(task: str, count: int, seed: int = 0) -> list[dict]:

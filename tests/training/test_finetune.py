@@ -46,7 +46,7 @@ def answers(folder, data, capsys, *arguments):
 
 
 def test_what_was_measured_is_what_the_model_answers(tuned, capsys):
-    task, folder, metrics, data = tuned
+    _, folder, metrics, data = tuned
     found, said = answers(folder, data / "test.jsonl", capsys, "--measure", "true", "--batch_size", "5")
     assert len(found) == 12
     measured = {line.split()[0]: float(line.split()[1]) for line in said.splitlines() if len(line.split()) == 2}

@@ -1,0 +1,51 @@
+"""Models are compared alike, over seeds and numbers of examples, and what was run is not run again."""
+
+import json
+import time
+
+import pytest
+
+from tests.training.finetuned import write_base, write_data
+from trivium.configuration import InputError
+from trivium.training import compare
+
+
+@pytest.fixture
+def command(tokenizers, tmp_path):
+    models = [str(write_base(tmp_path / name, name, tokenizers[name])) for name in ("encoder", "decoder")]
+    data = write_data(tmp_path / "data", "text-classification")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"task: text-classification\ndata: {data}\nmax_steps: 2\nmax_length: 64\n")
+    strategies = ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    return ["--task", str(recipe), "--models", *models, "--output_dir", str(tmp_path / "out"), *strategies]
+
+
+def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
+    more = ["--seeds", "1", "2", "--examples", "12", "24", "--from_scratch_too", "true", "--disable_tqdm", "true"]
+    assert compare.main([*command, *more]) == 0
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())
+    rows = {(row["model"].removeprefix(f"{tmp_path}/"), row["examples"]): row for row in result["rows"]}
+    names = ["encoder", "encoder, from scratch", "decoder", "decoder, from scratch"]
+    assert rows.keys() == {(name, count) for name in names for count in (12, 24)}
+    assert all(row["seeds"] == 2 and row["split"] == "test" for row in rows.values())
+    folder = tmp_path / "out"
+    one = [json.loads(path.read_text())["metrics"] for path in sorted(folder.glob("*encoder_12_*/trivium_run.json"))]
+    measured = [metrics["test_loss"] for metrics in one]
+    assert rows["encoder", 12]["mean"]["loss"] == pytest.approx(sum(measured) / 2) and measured[0] != measured[1]
+    assert rows["encoder", 12]["deviation"]["loss"] == pytest.approx(abs(measured[0] - measured[1]) / 2**0.5)
+    assert rows["encoder", 12]["mean"] != rows["encoder, from scratch", 12]["mean"]
+    assert (folder / "compare.png").stat().st_size > 5000 and not list(folder.rglob("*.safetensors"))
+    assert "±" in (folder / "compare.md").read_text()
+    before = time.time()
+    assert compare.main([*command, *more]) == 0
+    assert json.loads((folder / "compare.json").read_text()) == result
+    assert max(path.stat().st_mtime for path in folder.rglob("trivium_run.json")) < before
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [(["--models"], "expected at least one argument"), (["--seeds"], "expected at least one argument")],
+)
+def test_nothing_to_compare_is_said(command, change, said):
+    with pytest.raises(InputError, match=said):
+        compare.main([*command, *change])

@@ -1,0 +1,225 @@
+"""Fine-tune several models for one task, alike, and set what they reach side by side.
+
+    trivium compare --task sentiment --models out/encoder out/decoder out/encoder-decoder --seeds 1 2 3
+    trivium compare --task sentiment --models out/encoder --from_scratch_too true --examples 100 300 1000 3000
+
+All are trained by the same recipe, which `--task` names, on the same examples, and chosen by the same validation split;
+whatever `trivium finetune` takes may be given too. The same command again goes on where it stopped.
+"""
+
+import copy
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from ..configuration.errors import InputError
+from ..model_cards.results import METRICS
+from .arguments import parse, setting
+from .evaluate import markdown, write_whole
+from .finetune import finetune
+from .finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from .tasks.table import TASKS, task_named
+from .verbs import run
+
+SCRATCH = "from scratch"
+
+
+@dataclasses.dataclass(kw_only=True)
+class CompareArguments:
+    """What to compare."""
+
+    _argument_group_name = "comparison"
+
+    models: list[str] = dataclasses.field(metadata={"help": "checkpoints of Trivium, folders or names on the Hub"})
+    seeds: list[int] = dataclasses.field(
+        default_factory=lambda: [1, 2, 3], metadata={"help": "of the head, the order and the choice of examples"}
+    )
+    examples: list[int] | None = setting(None, "numbers of examples to train on; by default all, once")
+    from_scratch_too: bool = setting(False, "train each model also with random weights instead of its own")
+    keep_models: bool = setting(False, "keep the weights of every run")
+
+
+class Run(NamedTuple):
+    """One model fine-tuned once; `examples` is `None` for all."""
+
+    model: str
+    from_scratch: bool
+    examples: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The model, and whether its weights were used."""
+        return f"{self.model}, {SCRATCH}" if self.from_scratch else self.model
+
+    @property
+    def folder(self) -> str:
+        """What the folder of the run is called."""
+        model = self.model.strip("/").replace("/", "-")
+        parts = [model, *(["scratch"] if self.from_scratch else []), str(self.examples or "all"), str(self.seed)]
+        return "_".join(parts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`trivium compare`: returns 0; raises `InputError` for whatever the user can mend."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if "--task" in given[:-1] and given[given.index("--task") + 1] not in TASKS:
+        given[given.index("--task")] = "--config"  # the name of a recipe, which says the task
+    arguments = parse(
+        given,
+        (CompareArguments, FinetuneArguments, FinetuneTrainingArguments),
+        nested=("columns", "lora_config"),
+        prog="trivium compare",
+        description=(__doc__ or "").partition("\n")[0],
+    )
+    compare(*arguments)
+    return 0
+
+
+def compare(
+    comparison: CompareArguments, args: FinetuneArguments, training_args: FinetuneTrainingArguments
+) -> dict[str, Any]:
+    """Runs what has not been run yet, and leaves compare.md, .json and .png in `output_dir`.
+
+    Raises:
+        InputError: nothing to compare, or whatever [`finetune`] refuses.
+    """
+    folder = Path(training_args.output_dir or "")
+    metric = task_named(args.task).best
+    runs = []
+    for planned in plan(comparison):
+        metrics = fine_tune_once(planned, folder, args, training_args, comparison.keep_models)
+        runs.append({"run": planned, "metrics": metrics})
+    result = {"task": args.task, "data": args.data, "metric": metric, "rows": list(summarize(runs))}
+    if training_args.should_save:
+        text = report(result)
+        write_whole(folder / "compare.json", json.dumps(result, indent=2) + "\n")
+        write_whole(folder / "compare.md", text + "\n")
+        drawn = draw(result, folder / "compare.png") if find_spec("matplotlib") else False
+        print(f"\n{text}\n\nSaved to {folder}" + ("." if drawn else '; a plot needs pip install "trivium[plot]".'))
+    return result
+
+
+def plan(comparison: CompareArguments) -> list[Run]:
+    """The runs, the fewest examples first."""
+    if not comparison.models or not comparison.seeds:
+        raise InputError("name the `models` to compare, and at least one of `seeds`.")
+    if len({path.rstrip("/") for path in comparison.models}) < len(comparison.models):
+        raise InputError("one of `models` is named twice.")
+    sizes: list[int | None] = sorted(comparison.examples) if comparison.examples else [None]  # type: ignore[assignment]
+    beginnings = (False, True) if comparison.from_scratch_too else (False,)
+    return [
+        Run(model, scratch, size, seed)
+        for size, model, scratch, seed in product(sizes, comparison.models, beginnings, comparison.seeds)
+    ]
+
+
+def fine_tune_once(
+    planned: Run, folder: Path, args: FinetuneArguments, training_args: FinetuneTrainingArguments, keep: bool
+) -> dict[str, float]:
+    """What one run measured; its weights are deleted unless they are to be kept."""
+    mine = dataclasses.replace(
+        args, model=planned.model, from_scratch=planned.from_scratch, max_train_examples=planned.examples
+    )
+    training = copy.copy(training_args)
+    training.output_dir, training.seed = str(folder / planned.folder), planned.seed
+    metrics = finetune(mine, training).metrics
+    if training_args.should_save and not keep:
+        place = Path(training.output_dir)
+        for path in [*place.rglob("*.safetensors"), *place.rglob("optimizer.pt")]:
+            path.unlink()
+    return metrics
+
+
+def summarize(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """For each model and number of examples the mean and the spread of each metric over the seeds."""
+    groups: dict[tuple[str, int | None], list[dict[str, float]]] = {}
+    for one in runs:
+        groups.setdefault((one["run"].name, one["run"].examples), []).append(one["metrics"])
+    for (name, examples), found in groups.items():
+        split = "test" if "test_loss" in found[0] else "validation"
+        values = {
+            key.removeprefix(f"{split}_"): [float(metrics[key]) for metrics in found]
+            for key in found[0]
+            if key.startswith(f"{split}_")
+        }
+        yield {
+            "model": name,
+            "examples": examples,
+            "parameters": found[0]["parameters"],
+            "split": split,
+            "seeds": len(found),
+            "mean": {key: mean(numbers) for key, numbers in values.items()},
+            "deviation": {key: stdev(numbers) if len(numbers) > 1 else None for key, numbers in values.items()},
+        }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The table, in Markdown."""
+    names = [name for name in result["rows"][0]["mean"] if name != "loss"] + ["loss"]
+    some = ["examples"] if any(row["examples"] for row in result["rows"]) else []
+    head = ["model", "parameters", *some, *names]
+    rows = []
+    for row in result["rows"]:
+        cells = {"model": row["model"], "parameters": f"{row['parameters'] / 1e6:.1f} M", "examples": row["examples"]}
+        for name in names:
+            spread = row["deviation"][name]
+            cells[name] = f"{row['mean'][name]:.3f}" + (f" ± {spread:.3f}" if spread is not None else "")
+        rows.append(cells)
+    first = result["rows"][0]
+    note = f"{result['task']} on {', '.join(result['data'])}: the {first['split']} split"
+    note += f", mean ± standard deviation over {first['seeds']} seeds." if first["seeds"] > 1 else ", one seed."
+    return f"{markdown(rows, {name: METRICS.get(name, name.replace('_', ' ')) for name in head})}\n\n{note}"
+
+
+def draw(result: dict[str, Any], path: Path) -> bool:
+    """Draws bars, or over several numbers of examples curves, with the spread over seeds."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    metric = result["metric"]
+    with matplotlib.rc_context(
+        {"backend": "agg", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    ):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        models = list(dict.fromkeys(row["model"] for row in result["rows"]))
+        if len({row["examples"] for row in result["rows"]}) > 1:
+            for model in models:
+                rows = [row for row in result["rows"] if row["model"] == model]
+                points = [(row["examples"], row["mean"][metric], row["deviation"][metric] or 0) for row in rows]
+                x, y, spread = zip(*points, strict=True)
+                axes.errorbar(
+                    x,
+                    y,
+                    spread,
+                    marker="o",
+                    markersize=4,
+                    capsize=3,
+                    label=model,
+                    linestyle="--" if model.endswith(SCRATCH) else "-",
+                )
+            axes.set_xscale("log")
+            axes.set_xlabel("examples to train on")
+            axes.legend(frameon=False)
+        else:
+            heights = [row["mean"][metric] for row in result["rows"]]
+            spreads = [row["deviation"][metric] or 0 for row in result["rows"]]
+            axes.barh(models, heights, xerr=spreads, color="#4c72b0", capsize=3)
+            axes.invert_yaxis()
+        (axes.set_ylabel if len({row["examples"] for row in result["rows"]}) > 1 else axes.set_xlabel)(metric)
+        axes.set_title(f"{result['task']}, {', '.join(result['data'])}")
+        aside = path.with_name(f".{path.name}")
+        figure.savefig(aside, format="png", dpi=130)
+    aside.replace(path)
+    return True
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
