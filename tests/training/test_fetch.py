@@ -5,7 +5,7 @@ import os
 import pytest
 import yaml
 
-from tests.training.corpora.conftest import folders  # noqa: F401
+from tests.training.corpora.miniatures import make_all
 from trivium.configuration import InputError
 from trivium.training import fetch as verb
 from trivium.training.corpora.catalogue import CHECKPOINTS, CORPORA
@@ -13,8 +13,13 @@ from trivium.training.corpora.packages import Package
 from trivium.training.verbs import run
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return make_all(tmp_path_factory)
+
+
 @pytest.fixture
-def no_network(folders, monkeypatch):  # noqa: F811
+def no_network(folders, monkeypatch):
     """A cache that has miniatures of every package; keeps what it was made with."""
     made = []
 

