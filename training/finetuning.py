@@ -14,11 +14,15 @@ from .tasks.examples import Examples
 from .tasks.task import Row, Task
 from .trainer import TriviumTrainer
 
+POOL, TOGETHER = 4096, 64
+
 
 class ShuffledExamples(Dataset):
     """Features to train on, for ever, in an order of its own in each pass.
 
-    Item `n` is found without those before it, so that a run goes on at any of them, on any number of processes.
+    Item `n` is found without those before it, so that a run goes on at any of them, on any number of processes. Of
+    every `POOL` features in a random order those of about one length come together, `TOGETHER` at a time, and these in
+    a random order again, so that little is padded.
 
     Args:
         features: what a task makes of examples.
@@ -28,6 +32,7 @@ class ShuffledExamples(Dataset):
     def __init__(self, features: Sequence[Row], seed: int | None = 0):
         self.features, self.seed = features, seed
         self._latest: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+        self._lengths = np.array([sum(map(_size, feature.values())) for feature in features])
 
     def __len__(self) -> int:
         return len(self.features)
@@ -49,10 +54,23 @@ class ShuffledExamples(Dataset):
 
     def _order(self, number: int) -> np.ndarray:
         if self._latest[0] != number:
-            generator = np.random.default_rng([self.seed or 0, number])
-            order = np.arange(len(self)) if self.seed is None else generator.permutation(len(self))
-            self._latest = number, order
+            self._latest = number, np.arange(len(self)) if self.seed is None else self._shuffled(number)
         return self._latest[1]
+
+    def _shuffled(self, number: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed or 0, number])
+        order = generator.permutation(len(self))
+        groups = []
+        for start in range(0, len(order), POOL):
+            pool = order[start : start + POOL]
+            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
+            groups += [pool[first : first + TOGETHER] for first in range(0, len(pool), TOGETHER)]
+        return np.concatenate([groups[place] for place in generator.permutation(len(groups))])
+
+
+def _size(value: Any) -> int:
+    """How many numbers there are in lists of lists of them."""
+    return sum(map(_size, value)) if isinstance(value, list) else 1
 
 
 class Measured:
