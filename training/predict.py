@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import transformers
-from tqdm.auto import tqdm
+from transformers.utils.logging import tqdm
 
 from ..configuration.errors import InputError
 from .arguments import mapping, parse, setting
@@ -107,7 +107,7 @@ def load_task(name: str) -> tuple[Task, Any]:
 def answers_to(task: Task, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
     """The answers to all rows, with a progress bar."""
     answers: list[Row] = []
-    with tqdm(total=len(rows), unit="examples", disable=None) as bar:
+    with tqdm(total=len(rows), unit="examples") as bar:
         for start in range(0, len(rows), TOGETHER * batch_size):
             part = rows[start : start + TOGETHER * batch_size]
             answers += task.predict(model, part, batch_size)

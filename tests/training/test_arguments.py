@@ -106,7 +106,7 @@ def test_bad_recipes(tmp_path, content, sentence):
         ([*NEEDED, "--model.hidden_size"], "'--model.hidden_size' needs a value"),
         (
             [*NEEDED, "--config", "nowhere.yaml"],
-            "the recipe 'nowhere.yaml' does not exist; the package brings decoder-",
+            "the recipe 'nowhere.yaml' does not exist; the package brings addresses, ",
         ),
         ([*NEEDED, "--eval_strategy", "steps", "--eval_steps", "0", "--logging_steps", "0"], "eval"),
     ],

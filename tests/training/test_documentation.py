@@ -17,8 +17,6 @@ def test_the_script_with_the_stock_trainer_runs(tokenizers, tmp_path):
     write_base(tmp_path / "out" / "encoder", "encoder", tokenizers["encoder"])
     write_data(tmp_path / "data" / "sentiment", "text-classification")
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "eval_accuracy" in done.stdout and re.search(r"'label': '(kind|unkind|none)'", done.stdout)
