@@ -3,46 +3,78 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...modeling.pipelines.question_answering import QuestionAnsweringPipeline, trim
 from .examples import Unusable
 from .metrics import measure
-from .task import Row, Task, text_in
+from .task import Row, Task, beginning, text_in
+from .windows import cut, need_offsets
 
 
 class QuestionAnswering(Task):
     """`question`, `context` and `answers`, as SQuAD has them: texts, and the characters where they begin; or none.
 
-    A long context is read in windows, of which those without the answer point at the first special token, as does a
-    question that the context does not answer (Devlin et al., 2019).
+    A long context is read in windows. Those that do not hold the whole answer point at the first special token, or the
+    first token where there is no [CLS], as does a question that the context does not answer (Devlin et al., 2019).
+    Where there are several answers, the first is learnt.
     """
 
     reads = {"question": "the question", "context": "the text that may answer it"}
-    targets = {"answers": "its answers: `text` and `answer_start`, a list each"}
+    targets = {
+        "answers": "its answers: `text` and `answer_start`, a list each",
+        "id": "what no other example is called",
+    }
+    optional = frozenset({"id"})
     heads = dict.fromkeys(("encoder", "decoder", "encoder-decoder"), "AutoModelForQuestionAnswering")
     best = "f1"
 
-    def check(self, row: Row) -> None:
-        """Raises `Unusable` for a text that is empty, or an answer that is not where it is said to be."""
-        text_in(row, "question", "question")
-        context = text_in(row, "context", "context")
-        answers = row["answers"]
-        if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        need_offsets(self.tokenizer, "question answering")
+
+    def check_read(self, row: Row) -> None:
+        """Raises `Unusable` for a text that is empty, or a question that leaves no room for the context."""
+        question = text_in(row, "question", "question")
+        text_in(row, "context", "context")
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True) - self.stride - 1
+        begun = beginning(self.tokenizer, question, self.max_length)
+        asked = len(self.tokenizer(begun, add_special_tokens=False)["input_ids"])
+        if asked > room:
+            raise Unusable(
+                f"the question has {asked} tokens or more, and beside the context there is room for {room}",
+                "shorten it, raise max_length, or lower stride",
+            )
+
+    def check_target(self, row: Row) -> None:
+        """Raises `Unusable` for an answer that is not where it is said to be."""
+        context, answers = row["context"], row["answers"]
+        texts, starts = (answers.get(name) if isinstance(answers, dict) else None for name in ("text", "answer_start"))
+        if not isinstance(texts, list) or not isinstance(starts, list):
             raise Unusable("`answers` has no `text` and `answer_start`", "give a list of each, empty for no answer")
-        if len(answers["text"]) != len(answers["answer_start"]):
-            raise Unusable("`answers` has not as many places as texts", "give one for each")
-        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
-            if not text or context[start : start + len(text)] != text or start < 0:
-                raise Unusable(f"the answer {text!r} is not at character {start} of the context", "mend `answer_start`")
+        if len(texts) != len(starts):
+            raise Unusable(f"`answers` has {len(texts)} texts but {len(starts)} places", "give one for each")
+        for text, start in zip(texts, starts, strict=True):
+            if not isinstance(text, str) or not text.strip():
+                raise Unusable(f"the answer is {text!r}, no text", "give no answer by empty lists")
+            if (
+                isinstance(start, bool)
+                or not isinstance(start, int)
+                or start < 0
+                or not context.startswith(text, start)
+            ):
+                raise Unusable(
+                    f"the answer {text!r} is not at character {start!r} of the context", "mend `answer_start`"
+                )
 
     def pipe(self, model: Any) -> QuestionAnsweringPipeline:
         """What answers, and cuts contexts into windows."""
-        return QuestionAnsweringPipeline(model=model, tokenizer=self.tokenizer)
+        return QuestionAnsweringPipeline(model=model, tokenizer=self.tokenizer, device=model.device)
 
     def settings(self) -> dict[str, Any]:
         """How the pipeline reads."""
-        return {"max_seq_len": self.max_length, "doc_stride": min(self.form.stride, self.max_length // 4)}
+        return {"max_seq_len": self.max_length, "doc_stride": self.stride}
 
     def encode(self, rows: Sequence[Row]) -> list[Row]:
         """The windows of rows; see [`windows`]."""
@@ -50,25 +82,15 @@ class QuestionAnswering(Task):
 
     def windows(self, row: Row) -> list[Row]:
         """The windows of one row, each with the tokens that the first answer starts and ends at."""
-        settings = self.settings()
-        encoded = self.tokenizer(
-            row["question"],
-            row["context"],
-            truncation="only_second",
-            max_length=settings["max_seq_len"],
-            stride=settings["doc_stride"],
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        names = [name for name in self.tokenizer.model_input_names if name in encoded]
+        windows = cut(self.tokenizer, row["question"], row["context"], max_length=self.max_length, stride=self.stride)
+        span = find_span(row["context"], windows.places, row["answers"])
         features = []
-        for number, ids in enumerate(encoded["input_ids"]):
-            null = ids.index(self.tokenizer.cls_token_id) if self.tokenizer.cls_token_id in ids else 0
-            sides = zip(encoded["offset_mapping"][number], encoded.sequence_ids(number), strict=True)
-            places = [trim(row["context"], *place) if side == 1 else (0, 0) for place, side in sides]
-            first, last = find_span(places, row["answers"]) or (null, null)
-            window = {name: encoded[name][number] for name in names}
-            features.append({**window, "start_positions": first, "end_positions": last})
+        for feature, numbers in zip(windows.features, windows.numbers, strict=True):
+            ids = feature["input_ids"]
+            first = last = ids.index(self.tokenizer.cls_token_id) if self.tokenizer.cls_token_id in ids else 0
+            if span and {*span} <= {*numbers.tolist()}:
+                first, last = (int(np.flatnonzero(numbers == number)[0]) for number in span)
+            features.append({**feature, "start_positions": first, "end_positions": last})
         return features
 
     def items(self, batch: dict[str, torch.Tensor]) -> int:
@@ -86,18 +108,19 @@ class QuestionAnswering(Task):
         return measure(("squad",), found, [list(row["answers"]["text"]) for row in rows])
 
 
-def find_span(places: Sequence[tuple[int, int]], answers: dict[str, list]) -> tuple[int, int] | None:
-    """The tokens that the first of the answers begins and ends in, or `None` if there is none, or not all of it here.
+def find_span(context: str, places: np.ndarray, answers: dict[str, list]) -> tuple[int, int] | None:
+    """The first and the last token of the first of the answers; `None` if there is none, or no token of it.
 
     Args:
-        places: the characters of each token, from and to; (0, 0) for those that stand for none.
+        places: (N, 2), from which character to which each token stands.
         answers: `text` and `answer_start`.
     """
     if not answers["text"]:
         return None
     start = answers["answer_start"][0]
     stop = start + len(answers["text"][0])
-    holds_first = (number for number, (begin, end) in enumerate(places) if begin <= start < end)
-    holds_last = (number for number, (begin, end) in enumerate(places) if begin < stop <= end)
-    first, last = next(holds_first, None), next(holds_last, None)
-    return None if first is None or last is None else (first, last)
+    near = np.flatnonzero((places[:, 0] < stop) & (places[:, 1] > start))
+    # A space before a word may be of its token: it is not what the token stands for.
+    trimmed = [(number, *trim(context, *places[number].tolist())) for number in near.tolist()]
+    within = [number for number, begin, end in trimmed if begin < stop and end > start]
+    return (within[0], within[-1]) if within else None

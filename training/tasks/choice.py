@@ -1,5 +1,6 @@
 """Which of several texts goes with a text (Zellers et al., 2018; Devlin et al., 2019)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,23 +24,27 @@ class MultipleChoice(Task):
     count: int | None = None  # of the choices; a model that was fine-tuned reads any number of them
 
     def learn(self, examples: Examples) -> None:
-        """Finds how many choices there are: the loss of all examples is over as many."""
-        self.count = max(map(len, filter(None, examples.rows["choices"])), default=0)
+        """Finds how many choices most examples have: the loss of all is over as many."""
+        counts = Counter(len(choices) for choices in examples.rows["choices"] if isinstance(choices, list))
+        self.count = max(counts, key=lambda count: counts[count], default=None)
 
-    def check(self, row: Row) -> None:
-        """Raises `Unusable` for empty texts, other choices than elsewhere, or a label that is none of them."""
+    def check_read(self, row: Row) -> None:
+        """Raises `Unusable` for texts that are empty, or fewer than two choices."""
         text_in(row, "text", "text")
         choices = row["choices"]
-        if (
-            not isinstance(choices, list)
-            or len(choices) < 2
-            or not all(isinstance(c, str) and c.strip() for c in choices)
-        ):
-            raise Unusable("`choices` holds no list of two texts or more", "mend it")
-        if self.count not in (None, len(choices)):
-            raise Unusable(f"there are {len(choices)} choices, but {self.count} elsewhere", "give as many")
-        if isinstance(row["label"], bool) or not isinstance(row["label"], int) or not 0 <= row["label"] < len(choices):
-            raise Unusable(f"the label is {row['label']!r}, but the choices are 0 to {len(choices) - 1}", "mend it")
+        if not isinstance(choices, list) or len(choices) < 2:
+            raise Unusable("`choices` holds no list of two texts or more")
+        for number, choice in enumerate(choices):
+            if not isinstance(choice, str) or not choice.strip():
+                raise Unusable(f"choice {number} is {choice!r}, no text")
+
+    def check_target(self, row: Row) -> None:
+        """Raises `Unusable` for other choices than elsewhere, or a label that is none of them."""
+        count = len(row["choices"])
+        if self.count not in (None, count):
+            raise Unusable(f"there are {count} choices, but {self.count} elsewhere", "give as many everywhere")
+        if isinstance(row["label"], bool) or not isinstance(row["label"], int) or not 0 <= row["label"] < count:
+            raise Unusable(f"the label is {row['label']!r}, but the choices are 0 to {count - 1}")
 
     def read(self, row: Row) -> Row:
         """The tokens of the text with each choice: lists of rows."""

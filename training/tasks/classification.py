@@ -1,12 +1,13 @@
 """One label, several labels or a number for a text, or for a pair of texts (Devlin et al., 2019)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from ...configuration.errors import InputError
 from .examples import Examples, Unusable
+from .labels import Labels
 from .metrics import measure
 from .task import Row, Task, by_length, number_in, text_in, tokens_of
 
@@ -21,19 +22,23 @@ class ReadingTask(Task):
     optional = frozenset({"text_pair"})
     heads = ANY_FAMILY
 
-    def check_text(self, row: Row) -> None:
+    def check_read(self, row: Row) -> None:
         """Raises `Unusable` for an empty text."""
         for role in ("text", "text_pair"):
             if role in row:
                 text_in(row, role, self.reads[role])
 
+    def check_target(self, row: Row) -> None:
+        """Raises what [`target`] raises."""
+        self.target(row)
+
     def read(self, rows: Sequence[Row]) -> list[Row]:
-        """The tokens of rows; of a pair the longer text is cut first."""
+        """The tokens of rows, at least one of them; of a pair the longer text is cut first."""
         sides = [[row[role] for row in rows] for role in ("text", "text_pair") if role in rows[0]]
         return tokens_of(self.tokenizer, *sides, max_length=self.max_length)
 
     def target(self, row: Row) -> Any:
-        """What is learnt of a row."""
+        """What is learnt of a row; raises `Unusable` if there is nothing."""
         raise NotImplementedError
 
     def encode(self, rows: Sequence[Row]) -> list[Row]:
@@ -47,64 +52,75 @@ class ReadingTask(Task):
             batch["labels"] = batch.pop("target")
         return batch
 
+    def items(self, batch: dict[str, torch.Tensor]) -> int:
+        """Each label or number has a loss: -100 is a number like others."""
+        return batch["labels"].numel()
+
     @torch.no_grad()
     def logits(self, model: Any, rows: Sequence[Row], batch_size: int) -> torch.Tensor:
         """The logits of rows, (N, C) in float32 on the CPU, computed in batches of texts of about one length."""
-        features = self.read(rows)
+        features = self.read(rows) if rows else []
         found: list[Any] = [None] * len(rows)
         for numbers in by_length(features, batch_size):
             batch = self.collate([features[number] for number in numbers])
             logits = model(**{name: value.to(model.device) for name, value in batch.items()}).logits.float().cpu()
             for number, values in zip(numbers, logits, strict=True):
                 found[number] = values
-        return torch.stack(found)
+        return torch.stack(found) if rows else torch.zeros(0, 1)
 
 
-class TextClassification(ReadingTask):
+class LabellingTask(ReadingTask):
+    """What answers with labels that the examples to train on have.
+
+    Attributes:
+        role: the column of the labels.
+        problem_type: what the configuration of the model calls the task.
+        known: the labels.
+    """
+
+    role: ClassVar[str]
+    problem_type: ClassVar[str]
+    known: Labels
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels."""
+        return self.known.names
+
+    def learn(self, examples: Examples) -> None:
+        """Finds the labels: in the dataset's order if it has one, else numbers by their value, then words."""
+        self.known = Labels.learn(examples, self.role)
+
+    def recall(self, config: Any) -> None:
+        """The labels of the model."""
+        self.known = Labels.recall(config)
+
+    def head_fields(self) -> dict[str, Any]:
+        """The labels, and how many of them a text has."""
+        return {"problem_type": self.problem_type, **self.known.fields()}
+
+    def number(self, label: Any) -> int:
+        """The number of a label; raises `Unusable` for one that was not among those to train on."""
+        number = self.known.number(label)
+        if number is None:
+            raise Unusable(f"the label is {label!r}, and those to train on are {self.known}")
+        return number
+
+
+class TextClassification(LabellingTask):
     """One of several labels: `label`, a text or a number."""
 
     targets = {"label": "the label"}
     best = "accuracy"
-    problem_type = "single_label_classification"
-    labels: list[str]
+    role, problem_type = "label", "single_label_classification"
 
     def learn(self, examples: Examples) -> None:
-        """Finds the labels, in the order of their numbers if the dataset has one, else of the alphabet."""
-        feature = examples.rows.features["label"]
-        if hasattr(feature, "names"):
-            self.labels = list(feature.names)
-        else:
-            found = {_name(value) for value in examples.rows["label"] if value is not None}
-            self.labels = sorted(
-                found, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
-            )
+        """Finds the labels; raises `InputError` unless there are two or more."""
+        super().learn(examples)
+        if not self.labels:
+            raise InputError(f"no example of '{examples.name}' has a label: give texts or whole numbers.")
         if len(self.labels) < 2:
             raise InputError(f"'{examples.name}' has one label only, '{self.labels[0]}': give examples of others too.")
-        self._numbers = {label: number for number, label in enumerate(self.labels)}
-        self._named = hasattr(feature, "names")
-
-    def head_fields(self) -> dict[str, Any]:
-        """The labels, and that a text has one of them."""
-        return {"problem_type": self.problem_type, **label_fields(self.labels)}
-
-    def recall(self, config: Any) -> None:
-        """The labels of the model."""
-        self.labels = [config.id2label[number] for number in range(config.num_labels)]
-        self._numbers, self._named = {label: number for number, label in enumerate(self.labels)}, False
-
-    def check(self, row: Row) -> None:
-        """Raises `Unusable` for an empty text, or a label that was not among those to train on."""
-        self.check_text(row)
-        self.number(row["label"])
-
-    def number(self, label: Any) -> int:
-        """The number of a label; raises `Unusable` for one that is not known."""
-        if self._named and isinstance(label, int) and 0 <= label < len(self.labels):
-            return label
-        if label is None or isinstance(label, float) or _name(label) not in self._numbers or self._named:
-            known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
-            raise Unusable(f"the label is {label!r}, and those to train on are {known}", "mend it")
-        return self._numbers[_name(label)]
 
     def target(self, row: Row) -> int:
         """The label's number."""
@@ -118,46 +134,33 @@ class TextClassification(ReadingTask):
 
     def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
         """Accuracy and macro F1."""
-        found = [self._numbers[prediction["label"]] for prediction in predictions]
-        return measure(("accuracy", "f1"), found, [self.number(row["label"]) for row in rows])
+        return measure(
+            ("accuracy", "f1"), *([self.number(row["label"]) for row in side] for side in (predictions, rows))
+        )
 
 
-class MultiLabelClassification(ReadingTask):
+class MultiLabelClassification(LabellingTask):
     """Any number of labels: `labels`, a list."""
 
     targets = {"labels": "the labels"}
     best = "micro_f1"
-    labels: list[str]
+    role, problem_type = "labels", "multi_label_classification"
 
     def learn(self, examples: Examples) -> None:
-        """Finds the labels."""
-        self.labels = sorted({_name(label) for labels in examples.rows["labels"] for label in labels or []})
+        """Finds the labels; raises `InputError` if there is none."""
+        super().learn(examples)
         if not self.labels:
-            raise InputError(f"no example of '{examples.name}' has a label.")
-        self._numbers = {label: number for number, label in enumerate(self.labels)}
-
-    def head_fields(self) -> dict[str, Any]:
-        """The labels, and that a text has any number of them."""
-        return {"problem_type": "multi_label_classification", **label_fields(self.labels)}
-
-    def recall(self, config: Any) -> None:
-        """The labels of the model."""
-        self.labels = [config.id2label[number] for number in range(config.num_labels)]
-        self._numbers = {label: number for number, label in enumerate(self.labels)}
-
-    def check(self, row: Row) -> None:
-        """Raises `Unusable` for an empty text, or a label that was not among those to train on."""
-        self.check_text(row)
-        self.target(row)
+            raise InputError(f"no example of '{examples.name}' has a label: give lists of texts or whole numbers.")
 
     def target(self, row: Row) -> list[float]:
-        """Zeros and ones, a number for each label; raises `Unusable` for a label that is not known."""
+        """Zeros and ones, a number for each label."""
         if not isinstance(row["labels"], list):
-            raise Unusable(f"`labels` is {row['labels']!r}, no list", "mend it")
-        if unknown := [label for label in row["labels"] if _name(label) not in self._numbers]:
-            raise Unusable(f"the label {unknown[0]!r} is none of the {len(self.labels)} to train on", "mend it")
-        given = {self._numbers[_name(label)] for label in row["labels"]}
-        return [float(number in given) for number in range(len(self.labels))]
+            raise Unusable(f"`labels` is {row['labels']!r}, no list")
+        numbers = [self.number(label) for label in row["labels"]]
+        if len({*numbers}) < len(numbers):
+            twice = next(label for place, label in enumerate(row["labels"]) if numbers[place] in numbers[:place])
+            raise Unusable(f"`labels` names {twice!r} twice", "name each label that a text has once")
+        return [float(number in numbers) for number in range(len(self.labels))]
 
     def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
         """The `labels` that are likelier than not, and their probabilities, `scores`."""
@@ -169,9 +172,8 @@ class MultiLabelClassification(ReadingTask):
 
     def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
         """Micro and macro F1, and the share of texts of which all labels are right."""
-        found = [[int(value) for value in self.target(prediction)] for prediction in predictions]
-        expected = [[int(value) for value in self.target(row)] for row in rows]
-        return measure(("multilabel",), found, expected)
+        sides = ([[int(value) for value in self.target(row)] for row in side] for side in (predictions, rows))
+        return measure(("multilabel",), *sides)
 
 
 class Regression(ReadingTask):
@@ -182,12 +184,7 @@ class Regression(ReadingTask):
 
     def head_fields(self) -> dict[str, Any]:
         """That a text has a number."""
-        return {"problem_type": "regression", **label_fields(["score"])}
-
-    def check(self, row: Row) -> None:
-        """Raises `Unusable` for an empty text, or what is no number."""
-        self.check_text(row)
-        number_in(row, "score", "score")
+        return {"problem_type": "regression", **Labels(["score"]).fields()}
 
     def target(self, row: Row) -> float:
         """The number."""
@@ -199,16 +196,4 @@ class Regression(ReadingTask):
 
     def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
         """Pearson's and Spearman's correlation."""
-        return measure(("correlation",), [row["score"] for row in predictions], [float(row["score"]) for row in rows])
-
-
-def label_fields(labels: list[str]) -> dict[str, Any]:
-    """What a configuration says of labels."""
-    return {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: number for number, label in enumerate(labels)},
-    }
-
-
-def _name(label: Any) -> str:
-    return str(int(label)) if isinstance(label, bool) else str(label)
+        return measure(("correlation",), [row["score"] for row in predictions], [self.target(row) for row in rows])

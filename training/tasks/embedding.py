@@ -12,14 +12,16 @@ from .examples import Unusable
 from .metrics import measure
 from .task import Row, Task, by_length, pad, text_in, tokens_of
 
+TOGETHER = 1024  # texts that are compared with all partners at once
 POOLINGS = {"mean": pool_mean, "first": pool_first, "last": pool_last}
 
 
 class TextEmbedding(Task):
-    """`text` and `positive`, two texts that belong together; measured also on `text`, `text_pair` and a `score`.
+    """`text` and `positive`, two texts that belong together.
 
     The loss is the cross-entropy of finding each text's partner among those of the batch, both ways round (Radford et
-    al., 2021), by the cosine of their vectors: a larger batch is a harder task.
+    al., 2021), by the cosine of their vectors: a larger batch is a harder task. All other texts of the batch count as
+    wrong, also one that stands there twice.
     """
 
     reads = {"text": "the text"}
@@ -33,9 +35,13 @@ class TextEmbedding(Task):
         if self.pooling not in POOLINGS:
             raise InputError(f"`pooling` is {', '.join(POOLINGS)}, not '{self.pooling}'.")
 
-    def check(self, row: Row) -> None:
-        """Raises `Unusable` for an empty text, or one that is its own partner."""
-        if text_in(row, "text", "text") == text_in(row, "positive", "partner"):
+    def check_read(self, row: Row) -> None:
+        """Raises `Unusable` for an empty text."""
+        text_in(row, "text", "text")
+
+    def check_target(self, row: Row) -> None:
+        """Raises `Unusable` for an empty partner, or one that is the text itself."""
+        if text_in(row, "positive", "partner") == row["text"]:
             raise Unusable("the text and its partner are the same", "leave it out")
 
     def read(self, texts: Sequence[str]) -> list[Row]:
@@ -71,14 +77,14 @@ class TextEmbedding(Task):
     @torch.no_grad()
     def embed(self, model: Any, texts: Sequence[str], batch_size: int) -> torch.Tensor:
         """The vectors of texts, (N, D) in float32 on the CPU."""
-        features = self.read(texts)
+        features = self.read(texts) if texts else []
         found: list[Any] = [None] * len(texts)
         for numbers in by_length(features, batch_size):
             batch = pad(self.tokenizer, [features[number] for number in numbers])
             vectors = self.vectors(model, {name: value.to(model.device) for name, value in batch.items()}).cpu()
             for number, vector in zip(numbers, vectors, strict=True):
                 found[number] = vector
-        return torch.stack(found)
+        return torch.stack(found) if found else torch.zeros(0, 0)
 
     def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
         """The `vector` of the text, and of its partner, `partner`, where there is one."""
@@ -89,7 +95,20 @@ class TextEmbedding(Task):
         return answers
 
     def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
-        """How often the partner is among the nearest 1, 5 and 10 of all partners, and the mean of 1 / its rank."""
-        texts, partners = (torch.tensor([row[side] for row in predictions]) for side in ("vector", "partner"))
-        # Texts that stand there twice have partners that are as good.
-        return measure(("recall_at_k",), texts @ partners.T, list(range(len(rows))))
+        """How often the partner is among the nearest 1, 5 and 10 of all partners, and the mean of 1 / its rank.
+
+        A partner that stands in several rows is one among all, and right for each of them. Others that are as near as
+        the right one come before it.
+        """
+        candidates = {
+            row["positive"]: number for number, row in reversed([*enumerate(rows)])
+        }  # where each stands first
+        places = {text: place for place, text in enumerate(candidates)}
+        partners = torch.tensor([predictions[number]["partner"] for number in candidates.values()])
+        texts = torch.tensor([prediction["vector"] for prediction in predictions])
+        right = torch.tensor([places[row["positive"]] for row in rows])
+        ranks: list[int] = []
+        for some, one in zip(texts.split(TOGETHER), right.split(TOGETHER), strict=True):
+            similarities = some @ partners.T
+            ranks += (similarities >= similarities.gather(1, one[:, None])).sum(1).tolist()
+        return measure(("recall_at_k",), ranks, None)

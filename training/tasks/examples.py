@@ -1,6 +1,6 @@
-"""Tables of examples, of the Hub or of files, by the roles that their columns have; and where each example stands."""
+"""Examples, of the Hub or of files, by the roles that their columns have; and where each of them stands."""
 
-import csv
+import glob
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +14,15 @@ import datasets
 from ...configuration.errors import InputError
 from ..data.documents import load
 from ..data.held_out import hash_text
+from .files import KINDS, File, by_role, check_columns, read_files
 
-# How files of each suffix are read: by which builder of `datasets`.
-BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 
 
 class Unusable(Exception):
     """Why an example cannot be used, and what would mend it, both without a full stop."""
 
-    def __init__(self, reason: str, way_out: str):
+    def __init__(self, reason: str, way_out: str = "mend it"):
         super().__init__(reason)
         self.reason, self.way_out = reason, way_out
 
@@ -35,12 +34,12 @@ class Examples:
     Attributes:
         rows: a dataset with a column for each role.
         name: where they are from.
-        files: of files, the path and the number of rows of each, in order.
+        files: of files, all of them in order.
     """
 
     rows: datasets.Dataset
     name: str
-    files: tuple[tuple[str, int], ...] = ()
+    files: tuple[File, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,22 +51,26 @@ class Examples:
         """Where a row stands, in words."""
         if not self.files:
             return f"'{self.name}', row {number + 1}"
-        ends = list(accumulate(count for _, count in self.files))
-        which = bisect_right(ends, number)
-        path, count = self.files[which]
-        within = number - (ends[which] - count)
-        return f"'{path}', {_line_of(path, within)}"
+        ends = list(accumulate(file.count for file in self.files))
+        file = self.files[which := bisect_right(ends, number)]
+        return file.place(number - ends[which] + file.count)
 
     def checked(self, check: Callable[[dict[str, Any]], None], skip_bad: bool) -> tuple["Examples", int]:
         """The examples that `check` raises no `Unusable` for, and how many were left out.
+
+        Where there is a column `id`, examples after the first of an id are left out too.
 
         Raises:
             InputError: one that cannot be used, unless `skip_bad`; or none is left.
         """
         good = []
+        seen: dict[Any, int] = {}
         for number, row in enumerate(self):
             try:
                 check(row)
+                if row.get("id") is not None and seen.setdefault(row["id"], number) != number:
+                    first = self.place(seen[row["id"]])
+                    raise Unusable(f"its id {row['id']!r} is also that of {first}", "give each its own")
                 good.append(number)
             except Unusable as problem:
                 if not skip_bad:
@@ -76,7 +79,7 @@ class Examples:
                         "with --skip_bad true."
                     ) from None
         if not good:
-            raise InputError(f"'{self.name}' holds no example that can be used.")
+            raise InputError(f"'{self.name}' holds no example that can be used: mend them, or give others.")
         left_out = len(self) - len(good)
         # Places are those of the file: rows that were left out are not counted anew, since nobody asks again.
         return (Examples(self.rows.select(good), self.name) if left_out else self), left_out
@@ -88,7 +91,8 @@ def read_splits(
     """The splits that are there, out of train, validation and test.
 
     Args:
-        data: a folder with a file or several for each split, files that are all to train on, or a dataset of the Hub.
+        data: a folder with a file or several for each split, files (or globs) that are all to train on, or a dataset of
+            the Hub.
         roles: the columns that a task reads, and whether each must be there.
         columns: the names that they have in the data, where they have others.
         config: the configuration of the dataset.
@@ -100,29 +104,33 @@ def read_splits(
         raise InputError(
             f"`columns` maps '{min(unknown)}', which this task does not read: it reads {', '.join(roles)}."
         )
+    # A column that was given to one role is no longer that of another which may be missing.
+    asked = [role for role in roles if roles[role] or role in columns or role not in columns.values()]
+    named = {role: columns.get(role, role) for role in asked}
+    needed = {role for role in roles if roles[role] or role in columns}
+    if len({named[role] for role in needed}) < len(needed):
+        raise InputError("`columns` gives one column to two roles: name one for each.")
     files = _files_of(data)
-    if files is not None:
-        return {split: _read_files(paths, roles, columns) for split, paths in files.items()}
-    name = data[0]
-    if len(data) > 1 or Path(name).suffix in BUILDERS or name.count("/") > 1:
-        missing = next(path for path in data if not Path(path).exists())
-        raise InputError(f"'{missing}' does not exist.")
-    found = load(name, lambda: datasets.load_dataset(name, config))
-    splits = {split: next((found[name] for name in names if name in found), None) for split, names in SPLITS.items()}
-    return {split: Examples(_by_role(rows, roles, columns, name), name) for split, rows in splits.items() if rows}
+    if files is None:
+        return _read_hub(data[0], named, needed, config)
+    splits = {}
+    for split, paths in files.items():
+        rows, looked = read_files(paths, named, needed)
+        splits[split] = Examples(rows, ", ".join(paths), looked)
+    return splits
 
 
 def hold_out(examples: Examples, fraction: float, roles: list[str]) -> tuple[Examples, Examples]:
     """Sets about a fraction of the examples apart, by a hash of what is read, so that equal ones stay together.
 
     Raises:
-        InputError: nothing would be left on one of the sides.
+        InputError: nothing would be left to train on.
     """
-    limit = fraction * 2**32
     hashes = [hash_text(json.dumps([row[role] for role in roles], default=str)) for row in examples]
+    limit = max(fraction * 2**32, min(hashes))  # of few examples one at least
     inside = [number for number, value in enumerate(hashes) if value <= limit]
     rest = [number for number, value in enumerate(hashes) if value > limit]
-    if not inside or not rest:
+    if not rest:
         raise InputError(
             f"'{examples.name}' has too few examples to hold some out: name some to measure on with `validation_data`."
         )
@@ -131,109 +139,37 @@ def hold_out(examples: Examples, fraction: float, roles: list[str]) -> tuple[Exa
 
 def _files_of(data: list[str]) -> dict[str, list[str]] | None:
     """The files of each split, or `None` if a dataset of the Hub is meant."""
-    if all(Path(path).is_file() for path in data):
-        return {"train": data}
-    if len(data) > 1 or not Path(data[0]).is_dir():
-        return None
-    folder = Path(data[0])
+    if len(data) == 1 and Path(data[0]).is_dir():
+        return _files_in(Path(data[0]))
+    paths = []
+    for name in data:
+        found = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
+        if Path(name).is_dir():
+            raise InputError(f"'{name}' is a folder: give it alone, or the files in it, for example '{name}/*.jsonl'.")
+        paths += found
+        if not found:
+            if len(data) == 1 and Path(name).suffix.lower() not in KINDS and name.count("/") < 2:
+                return None
+            raise InputError(f"'{name}' does not exist.")
+    return {"train": paths}
+
+
+def _files_in(folder: Path) -> dict[str, list[str]]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS)
     found = {
-        split: sorted(
-            str(path)
-            for path in folder.iterdir()
-            if path.suffix in BUILDERS and any(path.stem == name or path.stem.startswith(f"{name}-") for name in names)
-        )
-        for split, names in SPLITS.items()
+        split: [str(path) for path in paths if path.stem.split("-")[0] in names] for split, names in SPLITS.items()
     }
     if not any(found.values()):
         raise InputError(f"'{folder}' holds no data: put a train.jsonl into it (or .csv, .parquet), and a test.jsonl.")
     return {split: paths for split, paths in found.items() if paths}
 
 
-def _read_files(paths: list[str], roles: Mapping[str, bool], columns: Mapping[str, str]) -> Examples:
-    parts, counts = [], []
-    for path in paths:
-        if Path(path).suffix not in BUILDERS:
-            raise InputError(f"'{path}' is of no known kind: give {', '.join(BUILDERS)}.")
-        if not Path(path).stat().st_size:
-            raise InputError(f"'{path}' is empty.")
-        rows = _by_role(_read(path), roles, columns, path)
-        parts.append(rows)
-        counts.append((path, len(rows)))
-    try:
-        rows = datasets.concatenate_datasets(parts)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the columns of {', '.join(paths)} are of different types: {error}") from None
-    return Examples(rows, ", ".join(paths), tuple(counts))
-
-
-def _read(path: str) -> datasets.Dataset:
-    kind = BUILDERS[Path(path).suffix]
-    options: dict[str, Any] = {"on_mixed_types": None} if kind == "json" else {}
-    if path.endswith(".tsv"):
-        options["sep"] = "\t"
-    try:
-        return datasets.load_dataset(kind, data_files=path, split="train", **options)
-    except MemoryError:
-        raise
-    except Exception as error:
-        fault = _find_fault(path) or " ".join(str(error.__cause__ or error).split())[:200]
-        raise InputError(f"'{path}' cannot be read: {fault}.") from None
-
-
-def _find_fault(path: str) -> str | None:
-    """The first line of a file of JSON lines that is no JSON object, in words."""
-    if not path.endswith(".jsonl"):
-        return None
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        kinds: dict[str, type] = {}
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                return f"line {number} is no JSON ({error})"
-            if not isinstance(record, dict):
-                return f"line {number} is no object with columns"
-            for name, value in record.items():
-                kind = kinds.setdefault(name, type(value)) if value is not None else kinds.get(name, type(None))
-                if value is not None and kind is not type(value) and {kind, type(value)} != {int, float}:
-                    return f"line {number}: '{name}' holds {value!r}, where the lines before it have {kind.__name__}"
-    return None
-
-
-def _by_role(
-    rows: datasets.Dataset, roles: Mapping[str, bool], columns: Mapping[str, str], where: str
-) -> datasets.Dataset:
-    """The columns of the roles, by the names of these."""
-    names = {role: columns.get(role, role) for role in roles}
-    for role, name in names.items():
-        if name not in rows.column_names and (roles[role] or role in columns):
-            raise InputError(
-                f"'{where}' has no column '{name}' (it has {', '.join(rows.column_names)}): say by `columns` which of "
-                f"them is the {role}."
-            )
-    names = {role: name for role, name in names.items() if name in rows.column_names}
-    rows = rows.select_columns(list(dict.fromkeys(names.values())))
-    return rows.rename_columns({name: role for role, name in names.items() if name != role})
-
-
-def _line_of(path: str, row: int) -> str:
-    """The line that a row of a file begins in, in words, or its number where a file has no lines."""
-    try:
-        if path.endswith(".jsonl"):
-            with open(path, "rb") as file:
-                full = (number for number, line in enumerate(file, 1) if line.strip())
-                return f"line {next(number for count, number in enumerate(full) if count == row)}"
-        if path.endswith((".csv", ".tsv")):
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, delimiter="\t" if path.endswith(".tsv") else ",")
-                begins, count = 1, -2
-                for fields in reader:
-                    count += bool(fields)
-                    if count == row:
-                        return f"line {begins}"
-                    begins = reader.line_num + 1
-    except (OSError, StopIteration, csv.Error):
-        pass
-    return f"row {row + 1}"
+def _read_hub(name: str, columns: Mapping[str, str], needed: set[str], config: str | None) -> dict[str, Examples]:
+    found = load(name, lambda: datasets.load_dataset(name, config))
+    splits = {}
+    for split, names in SPLITS.items():
+        rows = next((found[name] for name in names if name in found), None)
+        if rows:
+            check_columns(rows.column_names, columns, needed, name)
+            splits[split] = Examples(by_role(rows, columns), name)
+    return splits

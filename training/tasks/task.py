@@ -12,7 +12,8 @@ from ...configuration.errors import InputError
 from .examples import Examples, Unusable
 
 IGNORED = -100
-FAMILIES = ("encoder", "decoder", "encoder-decoder")
+FLOAT32_MAX = torch.finfo(torch.float32).max
+CHARACTERS_OF_TOKEN = 32  # more than the tokens of a text have on average
 Row = dict[str, Any]
 
 
@@ -40,6 +41,14 @@ class Form:
     pooling: str | None = None
     temperature: float = 0.05
 
+    def __post_init__(self) -> None:
+        if self.stride < 0:
+            raise InputError(f"`stride` must be at least 0, not {self.stride}.")
+        if self.pieces not in ("first", "all"):
+            raise InputError(f"`pieces` must be first or all, not '{self.pieces}'.")
+        if not self.temperature > 0:
+            raise InputError(f"`temperature` must be above 0, not {self.temperature}.")
+
 
 class Task(ABC):
     """One kind of task, with a tokenizer and for a family.
@@ -66,14 +75,34 @@ class Task(ABC):
         self.max_length = form.max_length or min(limit or 512, 512)
         if limit is not None and self.max_length > limit:
             raise InputError(f"`max_length` is {self.max_length}, but the model reads at most {limit} tokens at once.")
+        special = tokenizer.num_special_tokens_to_add(pair=True)
+        if self.max_length < special + 2:
+            raise InputError(
+                f"`max_length` is {self.max_length}, which leaves no room for text beside {special} special tokens: "
+                f"take at least {special + 2}."
+            )
+
+    @property
+    def stride(self) -> int:
+        """Tokens that two windows share, at most a quarter of one."""
+        return min(self.form.stride, self.max_length // 4)
 
     def learn(self, examples: Examples) -> None:
         """Finds in the examples to train on what a model has to know, for instance the labels that there are."""
         return None
 
-    @abstractmethod
     def check(self, row: Row) -> None:
         """Raises `Unusable` if a row cannot be learnt from or measured on."""
+        self.check_read(row)
+        self.check_target(row)
+
+    @abstractmethod
+    def check_read(self, row: Row) -> None:
+        """Raises `Unusable` if there is nothing in a row to answer from; looks at its `reads` alone."""
+
+    @abstractmethod
+    def check_target(self, row: Row) -> None:
+        """Raises `Unusable` for targets that are none, in a row that has passed `check_read`."""
 
     def head_fields(self) -> dict[str, Any]:
         """What the configuration of the model must say."""
@@ -109,28 +138,48 @@ class Task(ABC):
         """How good the answers are."""
 
 
-def pad(tokenizer: Any, features: Sequence[Row], fill: int = IGNORED) -> dict[str, torch.Tensor]:
-    """Features of token ids and of labels as tensors, ragged ones (T,) filled up on the tokenizer's padding side.
+def pad(tokenizer: Any, features: Sequence[Row], side: str | None = None) -> dict[str, torch.Tensor]:
+    """Features of token ids and of labels as tensors, ragged ones (T,) filled up.
+
+    Args:
+        side: `left` or `right`; `None` = the tokenizer's own.
 
     Raises:
         InputError: texts of different lengths, and no token to fill up with.
     """
     fills = {"input_ids": tokenizer.pad_token_id, "decoder_input_ids": tokenizer.pad_token_id}
-    fills |= {"attention_mask": 0, "token_type_ids": 0, "labels": fill}
+    fills |= {"attention_mask": 0, "token_type_ids": 0, "labels": IGNORED}
     batch: dict[str, torch.Tensor] = {}
     for name in features[0]:
         values = [feature[name] for feature in features]
         if name in fills and isinstance(values[0], list):
-            values = _filled(values, fills[name], tokenizer.padding_side == "left")
+            values = _filled(values, fills[name], (side or tokenizer.padding_side) == "left")
         batch[name] = torch.tensor(values)
     return batch
 
 
 def tokens_of(tokenizer: Any, *texts: Sequence[str], max_length: int, **settings: Any) -> list[Row]:
-    """What a model reads of texts, or of pairs of texts, cut to a length."""
-    encoded = tokenizer(*map(list, texts), truncation=True, max_length=max_length, **settings)
+    """What a model reads of texts, or of pairs of texts, cut to a length: of a pair the longer text first."""
+    begun = ([beginning(tokenizer, text, max_length) for text in side] for side in texts)
+    encoded = tokenizer(*begun, truncation=True, max_length=max_length, **settings)
     names = [name for name in tokenizer.model_input_names if name in encoded]
     return [dict(zip(names, values, strict=True)) for values in zip(*(encoded[name] for name in names), strict=True)]
+
+
+def beginning(tokenizer: Any, text: str, tokens: int) -> str:
+    """The beginning of a text with more tokens than so many, if it has more: a tokenizer reads all before it cuts.
+
+    It ends before a space, where tokenizers begin anew, so that the tokens are those of the whole text; a word that is
+    longer than all this is cut too.
+    """
+    size = CHARACTERS_OF_TOKEN * tokens
+    while size < len(text):
+        space = text.rfind(" ", 0, size)
+        part = text[:space] if space > 0 else text[:size]
+        if len(tokenizer(part, add_special_tokens=False)["input_ids"]) > tokens:
+            return part
+        size *= 4
+    return text
 
 
 def _filled(rows: list[list[int]], value: int | None, left: bool) -> list[list[int]]:
@@ -152,15 +201,20 @@ def by_length(features: Sequence[Row], batch_size: int) -> Iterable[list[int]]:
 def text_in(row: Row, role: str, what: str) -> str:
     """The text in a column; raises `Unusable` if there is none."""
     text = row[role]
-    if not isinstance(text, str) or not text.strip():
-        said = "is empty" if text is None or text == "" or isinstance(text, str) else f"holds {text!r}, no text"
-        raise Unusable(f"the {what} {said}", "mend it")
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise Unusable(f"the {what} is empty")
+    if not isinstance(text, str):
+        raise Unusable(f"the {what} is {text!r}, no text")
     return text
 
 
 def number_in(row: Row, role: str, what: str) -> float:
-    """The number in a column; raises `Unusable` if there is none, or none to learn from."""
+    """The number in a column, which in CSV is text; raises `Unusable` if there is none, or none to learn from."""
     value = row[role]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Unusable(f"the {what} is {value!r}, no number", "mend it")
-    return float(value)
+    try:
+        number = math.nan if value is None or isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not abs(number) <= FLOAT32_MAX:
+        raise Unusable(f"the {what} is {value!r}, no number to learn")
+    return number

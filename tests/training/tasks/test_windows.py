@@ -19,7 +19,7 @@ def test_windows_are_slices_of_the_tokens_that_share_a_stride(kind, max_length, 
         texts = ("a", text) if pair else (text,)
         windows = cut(tokenizer, *texts, max_length=max_length, stride=stride)
         assert windows.places.tolist() == [list(place) for place in places]
-        around = tokenizer(*texts[:-1], "") ["input_ids"] if not pair else None
+        around = tokenizer(*texts[:-1], "")["input_ids"] if not pair else None
         end = 0
         for feature, numbers in zip(windows.features, windows.numbers, strict=True):
             held = numbers[numbers >= 0]
