@@ -84,6 +84,7 @@ class TriviumTrainer(Trainer):
         self._start = Place(0, 0)
         self._cooldown: Cooldown | None = None
         self._step_loss = self._step_grad_norm = 0.0
+        self._ended_pass = False
         if self._own_order:
             self.args.ignore_data_skip = True  # nothing needs to be skipped: reading begins at the right row
             self._asked_steps = asked
@@ -308,7 +309,8 @@ class TriviumTrainer(Trainer):
                 int(self._passes(self.state.global_step - 1)),
                 self._passes(self.state.global_step),
             )
-            if int(self.state.epoch) > passes:
+            self._ended_pass = int(self.state.epoch) > passes
+            if self._ended_pass:
                 self.control.should_log |= self.args.logging_strategy == "epoch"
                 self.control.should_evaluate |= self.args.eval_strategy == "epoch"
                 self.control.should_save |= self.args.save_strategy == "epoch"
@@ -466,3 +468,8 @@ class _Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.count_step()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """What `Trainer` takes for the end of an epoch is that of the run."""
+        if self.trainer.stopped or self.trainer._ended_pass:  # nobody waits for it, or it was just done
+            control.should_log = control.should_evaluate = control.should_save = False

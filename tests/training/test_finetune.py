@@ -200,3 +200,13 @@ def test_hyperparameters_are_searched(bases, tokenizers, tmp_path):
         sampler=optuna.samplers.GridSampler({"learning_rate": [1e-12, 1e-2]}),
     )
     assert best.hyperparameters == {"learning_rate": 1e-2}
+
+
+def test_every_pass_is_measured_once_and_a_part_of_one_at_the_end(bases, tmp_path):
+    data = write_data(tmp_path / "data", "text-classification", train=24)
+    for passes, steps in ((2, [3, 6]), (1.5, [3, 5])):
+        settings = dict(max_steps=-1, num_train_epochs=passes, eval_strategy="epoch", save_strategy="epoch")
+        folder = tmp_path / str(passes)
+        finetune("text-classification", bases["encoder"], data, folder, settings)
+        history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+        assert [entry["step"] for entry in history if "eval_loss" in entry] == steps
