@@ -30,17 +30,18 @@ def add_adapter(model: Any, auto: str, settings: dict[str, Any]) -> Any:
     from peft import LoraConfig, get_peft_model
 
     defaults: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "task_type": TASK_TYPES.get(auto)}
-    defaults["modules_to_save"] = new_heads(model)
-    if settings.get("modules_to_save"):
+    whole = list(settings.get("modules_to_save") or [])
+    if whole:
         defaults["ensure_weight_tying"] = True  # else what is tied comes apart
+    trained = {"modules_to_save": [*new_heads(model), *whole] or None}
     try:
-        config = LoraConfig(**defaults | settings)
+        config = LoraConfig(**defaults | settings | trained)
         return get_peft_model(model, config)
     except (TypeError, ValueError) as error:
         raise InputError(f"the adapter cannot be made of {settings}: {' '.join(str(error).split())}") from None
 
 
-def new_heads(model: Any) -> list[str] | None:
+def new_heads(model: Any) -> list[str]:
     """The modules of a model that pretraining knows nothing of: all beside its stack, unless they write tokens."""
     names = [
         name
@@ -48,4 +49,4 @@ def new_heads(model: Any) -> list[str] | None:
         if name != model.base_model_prefix and name not in WRITES and any(True for _ in module.parameters())
     ]
     is_head = model is not getattr(model, model.base_model_prefix, model)
-    return names if is_head and names else None
+    return names if is_head else []
