@@ -159,7 +159,7 @@ assert type(models[0]) is not type(models[1])
 """
 
 
-@pytest.mark.parametrize("family", ["encoder", "decoder"])
+@pytest.mark.parametrize("family", [pytest.param("encoder", marks=pytest.mark.slow), "decoder"])
 def test_two_versions_live_side_by_side_each_with_its_own_code(family, tmp_path):
     (head,) = [head for head in HEADS if head.family == family and head.task == "base"]
     for name in ("old", "new"):

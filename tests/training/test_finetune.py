@@ -16,6 +16,7 @@ from trivium.training import predict
 from trivium.training.finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
 from trivium.training.finetuning import FinetuneTrainer
 
+OTHERS = ("decoder", "encoder-decoder")
 IDS = [f"{task}-{family}" for task, family in CASES]
 
 
@@ -97,7 +98,7 @@ def test_the_pipeline_of_the_task_names_the_labels(tuned):
             assert named is None or named in {"kind", "unkind", "none", "B-THING", "I-THING", "O"}
 
 
-@pytest.mark.parametrize("family", ["encoder", "decoder", "encoder-decoder"])
+@pytest.mark.parametrize("family", ["encoder", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_what_can_be_learnt_is_learnt_and_the_best_is_kept(family, bases, tmp_path):
     data = write_data(tmp_path / "data", "text-classification", train=120)
     training = dict(max_steps=200, eval_steps=40, save_steps=40, learning_rate=3e-3)
@@ -144,6 +145,7 @@ def test_stopped_and_resumed_is_uninterrupted(task, lora, bases, tmp_path):
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(bases, tmp_path):
     data = write_data(tmp_path / "data", "token-classification", test=13)
     common = ["-m", "trivium.training.finetune", "--task", "token-classification", "--model", str(bases["encoder"])]
