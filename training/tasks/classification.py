@@ -26,7 +26,7 @@ class ReadingTask(Task):
         """Raises `Unusable` for an empty text."""
         for role in ("text", "text_pair"):
             if role in row:
-                text_in(row, role, self.reads[role])
+                text_in(row, role, self.reads[role].removeprefix("the "))
 
     def check_target(self, row: Row) -> None:
         """Raises what [`target`] raises."""

@@ -68,9 +68,9 @@ def read_files(
     for path in paths:
         _check_file(path)
         file = _look(path, columns)
-        check_columns(file.columns, columns, required, path)
         if not file.count:
             raise InputError(f"'{path}' holds no example: give a file that does.")
+        check_columns(file.columns, columns, required, path)
         files.append(file)
     features = files[0].features
     if any(file.features != features for file in files):
