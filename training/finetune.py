@@ -36,7 +36,7 @@ from .pretrain import FAMILIES
 from .record import finetune_record, now
 from .stopping import Stopped
 from .tasks.examples import Examples, hold_out, read_splits
-from .tasks.stored import write_task
+from .tasks.stored import Stored, write_task
 from .tasks.table import roles_of, task_named
 from .tasks.task import Task
 from .trackers import check_trackers, one_run
@@ -268,7 +268,8 @@ def save(trainer: FinetuneTrainer, args: FinetuneArguments, record: dict[str, An
         trainer.save_model(str(folder), _internal_call=True)
         if training_args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
-            write_task(folder, args.task, args.form)
+            labels = trainer.task.head_fields().get("id2label")
+            write_task(folder, Stored(args.task, args.form, labels and [*labels.values()]))
             record["weights"] = weights_stamp(folder)
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
             trainer.state.save_to_json(str(folder / TRAINER_STATE))

@@ -20,9 +20,11 @@ import transformers
 from transformers.utils.logging import tqdm
 
 from ..configuration.errors import InputError
+from ..model_cards.adapters import read_adapter
 from .arguments import mapping, parse, setting
 from .finetune import FAMILY_OF, load_config, load_tokenizer, positions_of
-from .tasks.examples import Examples, Unusable, read_splits
+from .tasks.examples import Examples, read_splits
+from .tasks.labels import Labels
 from .tasks.stored import read_task
 from .tasks.table import roles_of, task_named
 from .tasks.task import Row, Task
@@ -88,17 +90,21 @@ def load_task(name: str) -> tuple[Task, Any]:
     Raises:
         InputError: no checkpoint of Trivium, or one without the head of a task.
     """
-    config = load_config(name)
-    kind, form = read_task(Path(name), config)
+    adapter = read_adapter(Path(name), Path(name))
+    config = load_config(adapter.base.folder if adapter and adapter.base.folder else name)
+    kind, form, labels = read_task(Path(name), config)
     task_class, family = task_named(kind), FAMILY_OF[config.model_type]
     task = task_class(load_tokenizer(name), family, form, positions_of(config))
+    fields = Labels(labels).fields() if adapter and labels else {}
+    for field, value in fields.items():
+        setattr(config, field, value)
     task.recall(config)
     model_class = getattr(transformers, task_class.heads[family])
     try:
-        model, found = model_class.from_pretrained(name, output_loading_info=True)
+        model, found = model_class.from_pretrained(name, output_loading_info=True, **fields)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"the weights of '{name}' cannot be read: {' '.join(str(error).split())}") from error
-    if found["missing_keys"]:
+    if found["missing_keys"] and not adapter:  # whose head is its own
         raise InputError(f"'{name}' has no head for {kind}: fine-tune it for that first.")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return task, model.to(device or "cpu").eval()
@@ -123,14 +129,7 @@ def read_input(args: PredictArguments, task: Task) -> Examples:
         return _read_lines(args.input, next(iter(roles)), roles)
     examples = read_splits(args.input, roles, columns)
     found = examples.get("train") or next(iter(examples.values()))
-    check = task.check if args.measure else lambda row: _check_read(task, row)
-    return found.checked(check, args.skip_bad)[0]
-
-
-def _check_read(task: Task, row: Row) -> None:
-    for role, what in task.reads.items():
-        if role in row and not row[role]:
-            raise Unusable(f"{what} is empty", "mend it")
+    return found.checked(task.check if args.measure else task.check_read, args.skip_bad)[0]
 
 
 def _read_lines(paths: list[str], role: str, roles: dict[str, bool]) -> Examples:

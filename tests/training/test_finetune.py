@@ -41,6 +41,7 @@ def tuned(request, bases, tmp_path_factory):
 
 def answers(folder, data, capsys, *arguments):
     """What `trivium predict` prints."""
+    capsys.readouterr()
     assert predict.main(["--model", str(folder), "--input", str(data), *arguments]) == 0
     said = capsys.readouterr()
     return [json.loads(line) for line in said.out.splitlines()], said.err
@@ -212,3 +213,24 @@ def test_every_pass_is_measured_once_and_a_part_of_one_at_the_end(bases, tmp_pat
         finetune("text-classification", bases["encoder"], data, folder, settings)
         history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
         assert [entry["step"] for entry in history if "eval_loss" in entry] == steps
+
+
+@pytest.mark.parametrize("task", ["text-classification", "question-answering", "text-to-text"])
+def test_an_adapter_left_alone_answers_as_the_merged_model(task, bases, tmp_path, capsys):
+    data = write_data(tmp_path / "data", task)
+    config = {"r": 4, "lora_alpha": 64}
+    for merge in (True, False):
+        finetune(task, bases["decoder"], data, tmp_path / str(merge), {}, lora_config=config, merge=merge)
+    assert (tmp_path / "False" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "False" / "config.json").exists() and (tmp_path / "True" / "config.json").is_file()
+    found = [answers(tmp_path / str(merge), data / "test.jsonl", capsys)[0] for merge in (True, False)]
+    plain = {
+        name: pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
+        for name, value in found[1][0].items()
+    }
+    assert found[0][0] == plain
+    assert [{k: v for k, v in row.items() if k != "score"} for row in found[0]] == [
+        {k: v for k, v in row.items() if k != "score"} for row in found[1]
+    ]
+    card = (tmp_path / "False" / "README.md").read_text()
+    assert "An adapter of PEFT (LoRA)" in card and "Parameters trained" in card

@@ -38,10 +38,14 @@ def test_every_set_to_train_on_has_a_recipe():
 )
 def test_what_cannot_be_is_said(given, said, tmp_path):
     with pytest.raises(InputError) as error:
-        parse(["--config", "sentiment", "--output_dir", str(tmp_path), *given], TYPES, nested=("columns", "lora_config"))
+        parse(
+            ["--config", "sentiment", "--output_dir", str(tmp_path), *given], TYPES, nested=("columns", "lora_config")
+        )
     assert str(error.value) == said
 
 
 def test_an_adapter_is_asked_for_by_its_configuration_alone(tmp_path):
-    (args, _) = parse(["sentiment", "--lora_config.r", "4", "--output_dir", str(tmp_path)], TYPES, nested=("lora_config",))
+    (args, _) = parse(
+        ["sentiment", "--lora_config.r", "4", "--output_dir", str(tmp_path)], TYPES, nested=("lora_config",)
+    )
     assert args.lora and args.lora_config == {"r": 4}

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...configuration.errors import InputError
 from .table import TASKS
@@ -21,13 +21,22 @@ HEADS = {
 PROBLEMS = {"multi_label_classification": "multi-label-classification", "regression": "regression"}
 
 
-def write_task(folder: Path, name: str, form: Form) -> None:
+class Stored(NamedTuple):
+    """What a checkpoint says of its task: the name, the form, and the names of the labels, which an adapter has not."""
+
+    name: str
+    form: Form
+    labels: list[str] | None = None
+
+
+def write_task(folder: Path, stored: Stored) -> None:
     """Writes task.json."""
-    (folder / TASK_FILE).write_text(json.dumps({"task": name, **dataclasses.asdict(form)}, indent=2) + "\n", "utf-8")
+    fields = {"task": stored.name, "labels": stored.labels, **dataclasses.asdict(stored.form)}
+    (folder / TASK_FILE).write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def read_task(folder: Path, config: Any) -> tuple[str, Form]:
-    """The task of a checkpoint and its form, by task.json, or else by its head.
+def read_task(folder: Path, config: Any) -> Stored:
+    """The task of a checkpoint, by task.json, or else by its head.
 
     Raises:
         InputError: a file that is broken, or a model without a head.
@@ -36,18 +45,18 @@ def read_task(folder: Path, config: Any) -> tuple[str, Form]:
     if path.is_file():
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            name = fields.pop("task")
+            name, labels = fields.pop("task"), fields.pop("labels", None)
             if name in TASKS:
-                return name, Form(**fields)
+                return Stored(name, Form(**fields), labels)
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
         raise InputError(f"'{path}' is broken, or of another version: delete it, and the task is told by the head.")
     architecture = (config.architectures or [""])[0]
     if "ForSequenceClassification" in architecture:
-        return PROBLEMS.get(config.problem_type or "", "text-classification"), Form()
+        return Stored(PROBLEMS.get(config.problem_type or "", "text-classification"), Form())
     for ending, name in HEADS.items():
         if architecture.endswith(ending):
-            return name, Form()
+            return Stored(name, Form())
     raise InputError(
         f"'{folder}' is a {architecture or 'model without a head'}, which answers nothing: fine-tune it first."
     )

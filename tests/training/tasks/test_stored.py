@@ -4,7 +4,7 @@ import pytest
 
 from tests.families import HEADS, make_config
 from trivium.configuration.errors import InputError
-from trivium.training.tasks.stored import TASK_FILE, read_task, write_task
+from trivium.training.tasks.stored import TASK_FILE, Stored, read_task, write_task
 from trivium.training.tasks.table import TASKS, roles_of, task_named
 from trivium.training.tasks.task import Form
 
@@ -14,8 +14,9 @@ def test_a_task_comes_back_as_it_was_written(tmp_path, name):
     form = Form(
         max_length=77, stride=3, pieces="all", prompt="ü {source}", num_beams=4, pooling="last", temperature=0.5
     )
-    write_task(tmp_path, name, form)
-    assert read_task(tmp_path, make_config("encoder")) == (name, form)
+    for stored in (Stored(name, form), Stored(name, form, ["a", "ü"])):
+        write_task(tmp_path, stored)
+        assert read_task(tmp_path, make_config("encoder")) == stored
 
 
 # What the heads of `tests.families` are for; others answer nothing.
@@ -40,7 +41,7 @@ def test_without_the_file_the_head_tells(tmp_path, head):
             f"'{tmp_path}' is a {head.model.__name__}, which answers nothing: fine-tune it first."
         )
         return
-    assert read_task(tmp_path, config) == (expected, Form())
+    assert read_task(tmp_path, config) == Stored(expected, Form())
     config.problem_type = "multi_label_classification"
     assert read_task(tmp_path, config)[0] == ("multi-label-classification" if head.task == "sequence" else expected)
 
