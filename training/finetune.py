@@ -117,7 +117,7 @@ def make_trainer(
 ) -> tuple[FinetuneTrainer, Measured | None, dict[str, int]]:
     """Reads the examples and loads the model; also returns what to measure on at the end, and counts of examples."""
     kind, family = task_named(args.task), FAMILY_OF[config.model_type]
-    tokenizer = load_tokenizer(args.model)
+    tokenizer = load_tokenizer(str(args.model))
     task = kind(tokenizer, family, args.form, positions_of(config))
     with training_args.main_process_first(desc="reading the examples"):
         splits, skipped = read_examples(args, kind, task, training_args.seed)
@@ -126,7 +126,7 @@ def make_trainer(
     auto = kind.heads[family]
     model = load_model(args, auto, task, tokenizer)
     if args.lora:
-        model = add_adapter(model, auto, dict(args.lora_config or {}))
+        model = add_adapter(model, auto, dict(args.lora_config or {}))  # type: ignore[arg-type]
     if training_args.asked_metric is None:
         training_args.metric_for_best_model, training_args.greater_is_better = task.best, task.best != "loss"
     patience = training_args.early_stopping_patience
