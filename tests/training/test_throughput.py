@@ -6,6 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import trivium
+from tests.families import HEADS, draw_texts, make_model, padded
 from trivium.training import throughput as module
 from trivium.training.model_flops import model_flops
 from trivium.training.throughput import Throughput, known_peak, measured_peak, peak_flops
@@ -192,3 +193,21 @@ def test_counting_is_cheap(model):
     for _ in range(10):
         speed.add(rows)
     assert (time.perf_counter() - started) / 10 < 0.02
+
+
+@pytest.mark.parametrize(
+    "head", [head for head in HEADS if head.task in ("sequence", "tokens", "answer", "choice")], ids=str
+)
+def test_a_model_that_does_not_write_has_no_vocabulary_to_pay_for(head):
+    model = make_model(head)
+    batch = padded(draw_texts(head, model.config, labels=True))
+    batch = {name: value for name, value in batch.items() if not name.startswith("decoder_")}
+    tokens = int(batch["attention_mask"].sum())
+    if head.task == "choice":
+        batch = {name: value.unflatten(0, (2, 2)) for name, value in batch.items() if name != "labels"}
+    counter = Throughput(model, torch.device("cpu"))
+    counter.add(batch)
+    counts = dict(zip(counter._names, counter._counts.tolist(), strict=True))
+    sides = 2 if model.config.is_encoder_decoder else 1
+    assert counts["tokens"] == sides * tokens and counts["labels"] == 0
+    assert all(counts[name] == tokens for name in counts if name.endswith("coder_tokens"))
