@@ -1,7 +1,7 @@
 """Writing one text from another: translation, summaries, answers to what somebody said (Sutskever et al., 2014)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -148,7 +148,7 @@ class InstructionFollowing(WritingTask):
     """`messages`, each with `role` and `content`; the last is of the assistant, who learns to write it."""
 
     reads = {"messages": "what was said"}
-    targets: dict[str, str] = {}
+    targets: ClassVar[dict[str, str]] = {}
     heads = {"decoder": "AutoModelForCausalLM"}
 
     def __init__(self, *args: Any, **kwargs: Any):

@@ -153,8 +153,9 @@ def test_a_model_that_knows_the_answers_gets_them_all_right(every_tokenizer, max
         assert not short or task.measure(answers, short)["f1"] in (1.0, 100.0)
 
 
-def test_enormous_contexts_take_time_in_proportion(kind):
-    task = make_task(kind, max_length=128)
+@pytest.mark.parametrize("algorithm", ["bpe", "wordpiece", "unigram"])
+def test_enormous_contexts_take_time_in_proportion(every_tokenizer, algorithm):
+    task = make_task(("encoder", every_tokenizer["encoder", algorithm]), max_length=128)
 
     def seconds(characters):
         text = (" ".join(CLEAN) + " ") * (characters // 100)
