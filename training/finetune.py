@@ -117,6 +117,11 @@ def make_trainer(
 ) -> tuple[FinetuneTrainer, Measured | None, dict[str, int]]:
     """Reads the examples and loads the model; also returns what to measure on at the end, and counts of examples."""
     kind, family = task_named(args.task), FAMILY_OF[config.model_type]
+    if config.is_encoder_decoder and args.max_target_length > config.decoder.max_position_embeddings:
+        raise InputError(
+            f"`max_target_length` is {args.max_target_length}, but the decoder writes at most "
+            f"{config.decoder.max_position_embeddings} tokens."
+        )
     tokenizer = load_tokenizer(str(args.model))
     task = kind(tokenizer, family, args.form, positions_of(config))
     with training_args.main_process_first(desc="reading the examples"):
@@ -186,7 +191,8 @@ def read_examples(
     splits = read_splits(args.data, roles, columns, args.data_config)
     for name, paths in (("validation", args.validation_data), ("test", args.test_data)):
         if paths:
-            splits[name] = read_splits(paths, roles, columns, args.data_config)["train"]
+            found = read_splits(paths, roles, columns, args.data_config)
+            splits[name] = found.get(name) or next(iter(found.values()))
     if "train" not in splits:
         raise InputError(f"'{', '.join(args.data)}' has no split to train on.")
     task.learn(splits["train"])
