@@ -10,6 +10,7 @@ whatever `trivium finetune` takes may be given too. The same command again goes 
 import copy
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ..configuration.errors import InputError
 from ..model_cards.results import METRICS
+from ..model_cards.text import redact
 from .arguments import parse, setting
 from .evaluate import markdown, write_whole
 from .finetune import finetune
@@ -78,14 +80,21 @@ def main(argv: list[str] | None = None) -> int:
         prog="trivium compare",
         description=(__doc__ or "").partition("\n")[0],
     )
-    compare(*arguments)
+    typed = sys.argv[1:] if argv is None else argv
+    compare(*arguments, command=shlex.join(["trivium", "compare", *typed]))
     return 0
 
 
 def compare(
-    comparison: CompareArguments, args: FinetuneArguments, training_args: FinetuneTrainingArguments
+    comparison: CompareArguments,
+    args: FinetuneArguments,
+    training_args: FinetuneTrainingArguments,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Runs what has not been run yet, and leaves compare.md, .json and .png in `output_dir`.
+
+    Args:
+        command: what was typed, for the record.
 
     Raises:
         InputError: nothing to compare, or whatever [`finetune`] refuses.
@@ -96,7 +105,13 @@ def compare(
     for planned in plan(comparison):
         metrics = fine_tune_once(planned, folder, args, training_args, comparison.keep_models)
         runs.append({"run": planned, "metrics": metrics})
-    result = {"task": args.task, "data": args.data, "metric": metric, "rows": list(summarize(runs))}
+    result = {
+        "command": command and redact(command),
+        "task": args.task,
+        "data": args.data,
+        "metric": metric,
+        "rows": list(summarize(runs)),
+    }
     if training_args.should_save:
         text = report(result)
         write_whole(folder / "compare.json", json.dumps(result, indent=2) + "\n")
