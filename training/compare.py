@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if "--task" in given[:-1] and given[given.index("--task") + 1] not in TASKS:
         given[given.index("--task")] = "--config"  # the name of a recipe, which says the task
-    arguments = parse(
+    comparison, args, training_args = parse(
         given,
         (CompareArguments, FinetuneArguments, FinetuneTrainingArguments),
         nested=("columns", "lora_config"),
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         description=(__doc__ or "").partition("\n")[0],
     )
     typed = sys.argv[1:] if argv is None else argv
-    compare(*arguments, command=shlex.join(["trivium", "compare", *typed]))
+    compare(comparison, args, training_args, shlex.join(["trivium", "compare", *typed]))
     return 0
 
 
