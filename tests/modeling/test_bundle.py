@@ -22,7 +22,7 @@ def auto_class_of(model) -> str:
     return next(auto for auto, name in model.config.auto_classes.items() if name == type(model).__name__)
 
 
-@pytest.fixture(params=["folder", "hub"])
+@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.slow), "hub"])
 def served(request):
     """The loopback Hub where the checkpoints are to come from it, else `None`."""
     return request.getfixturevalue("hub") if request.param == "hub" else None

@@ -6,8 +6,8 @@ from pydoc_data.topics import topics
 import pytest
 import torch
 
-from trivium.training import evaluating
 from trivium.training import pretrain as verb
+from trivium.training import trainer as module
 from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments, parse
 from trivium.training.objectives.choice import OBJECTIVES, choose_objective
 
@@ -82,7 +82,7 @@ def test_a_model_is_compiled_once(family, objective, name, make):
 
 @pytest.mark.slow
 def test_batches_of_many_sizes_would_be_compiled_again(make, monkeypatch):
-    monkeypatch.setattr(evaluating, "let_sizes_vary", lambda batch: None)
+    monkeypatch.setattr(module, "let_sizes_vary", lambda batch: None)
     trainer, shapes, _ = make("encoder-decoder", "ul2", "paragraphs")
     counts = recompilations(trainer)
     assert counts[-1] > 0 and counts == sorted(counts) and len(shapes) > 1

@@ -22,6 +22,7 @@ from trivium.training import pretrain as verb
 from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments, parse
 from trivium.training.checkpoints import checkpoints_in, read_run_state, what_is_broken
 from trivium.training.continuing import DURATION, FIXED, OTHER, changes, settings_of
+from trivium.training.finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
 from trivium.training.stopping import STOPPED
 from trivium.training.verbs import run
 
@@ -246,7 +247,8 @@ def test_a_budget_of_tokens_and_passes_become_steps(argv, tmp_path):
 
 def test_every_setting_is_told_apart_by_name():
     kinds = (PretrainArguments, PretrainTrainingArguments)
-    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    every = (*kinds, FinetuneArguments, FinetuneTrainingArguments)
+    fields = {field.name for kind in every for field in dataclasses.fields(kind)}
     assert (FIXED | DURATION | OTHER) - {"target_column"} <= fields
     args, training_args = parse(["decoder-tiny"], kinds)
     settings = settings_of(args, training_args)

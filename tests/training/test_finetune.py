@@ -15,7 +15,13 @@ from trivium.training import finetune as verb
 from trivium.training import predict
 from trivium.training.finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
 from trivium.training.finetuning import FinetuneTrainer
+from trivium.training.tasks.table import TASKS
 
+# Of the tasks that all families have heads for, the slow tests try the other two.
+PARAMETERS = [
+    pytest.param((task, family), marks=[pytest.mark.slow] if family != next(iter(TASKS[task].heads)) else [])
+    for task, family in CASES
+]
 OTHERS = ("decoder", "encoder-decoder")
 IDS = [f"{task}-{family}" for task, family in CASES]
 
@@ -28,7 +34,7 @@ def bases(tokenizers, tmp_path_factory):
     return {family: write_base(folder / family, family, tokenizer) for family, tokenizer in tokenizers.items()}
 
 
-@pytest.fixture(scope="module", params=CASES, ids=IDS)
+@pytest.fixture(scope="module", params=PARAMETERS, ids=IDS)
 def tuned(request, bases, tmp_path_factory):
     """A model that was fine-tuned for a moment: the task, the folder, what was measured, and the data."""
     task, family = request.param
