@@ -107,8 +107,8 @@ def test_the_pipeline_of_the_task_names_the_labels(tuned):
 
 @pytest.mark.parametrize("family", ["encoder", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_what_can_be_learnt_is_learnt_and_the_best_is_kept(family, bases, tmp_path):
-    data = write_data(tmp_path / "data", "text-classification", train=120)
-    training = dict(max_steps=200, eval_steps=40, save_steps=40, learning_rate=3e-3)
+    data = write_data(tmp_path / "data", "text-classification", train=240)
+    training = dict(max_steps=400, eval_steps=80, save_steps=80, learning_rate=3e-3)
     metrics = finetune("text-classification", bases[family], data, tmp_path / "model", training).metrics
     assert metrics["test_accuracy"] > 0.9
     history = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]
