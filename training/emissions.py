@@ -92,7 +92,7 @@ def describe(data: Any, machines: int = 1) -> dict[str, Any]:
             "hardware_used": f"{gpus}; {processor}" if gpus else processor,
         },
         "energy_kwh": data.energy_consumed,
-        "seconds": round(data.duration, 1),
+        "seconds": round(data.duration, 3),
         "country": data.country_iso_code,
         "note": NOTE + (f"; of one of {machines} machines" if machines > 1 else ""),
     }
