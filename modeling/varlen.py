@@ -25,6 +25,11 @@ from .softcap import attend_blocks_backward, capped_attention, capped_attention_
 
 NAME = own_name("trivium_varlen")
 
+# In half precision torch's backward kernel for the CPU multiplies without the units for matrices that processors have.
+# Up to so many scores of a head (texts of 128 tokens) whole matrix products are 2 to 5 times as fast
+# (`python -m benchmarks.short_texts`).
+FEW_SCORES = 128 * 128
+
 
 class Rule(NamedTuple):
     """How a layer scores: the factor on the products, whether and how far a token sees, and the cap."""
@@ -72,12 +77,17 @@ def varlen_attention_forward(
     plain = softcap is None and position_bias is None and not dropout
     if plain and _has_varlen_kernel(query):
         out = _flash_varlen(q, k, v, queries, keys, rule)
-    elif torch.compiler.is_compiling():
+    elif torch.compiler.is_compiling() or (not dropout and query.requires_grad and _backward_is_slow(query)):
         window, cap = rule.window or 0, float(rule.softcap or 0.0)
         out = attend_documents(q, k, v, queries.ids, keys.ids, position_bias, rule.scaling, rule.causal, window, cap)
     else:
         out = _attend_each(q, k, v, queries.lengths, keys.lengths, position_bias, rule, dropout)
     return out.view(batch, length, heads, width), None
+
+
+def _backward_is_slow(query: torch.Tensor) -> bool:
+    """Whether the operator computes the gradients of short documents faster than torch."""
+    return query.device.type == "cpu" and query.dtype in (torch.float16, torch.bfloat16)
 
 
 def can_compile(config, training: bool) -> bool:
@@ -250,7 +260,8 @@ def _attend_documents_backward(
     flash = bias is None and rule.softcap is None and query.device.type == "cpu"
     parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
     for numbers, (g, q, k, v) in _groups(*parts):
-        if flash and q.numel() and k.numel():  # the kernel cannot do without tokens
+        few = _backward_is_slow(query) and q.shape[2] * k.shape[2] <= FEW_SCORES
+        if flash and not few and q.numel() and k.numel():  # the kernel cannot do without tokens
             group_grads = _flash_backward(g, q, k, v, rule)
         else:
             *group_grads, part = _attend_backward(g, q, k, v, bias, rule)

@@ -71,9 +71,12 @@ def test_the_operator_keeps_the_rules_of_torch(option):
     torch.library.opcheck(varlen.attend_documents, make_arguments(option, "ragged"))
 
 
+@pytest.mark.parametrize("few", [0, varlen.FEW_SCORES])
+@pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype):
-    arguments = make_arguments("all", "ragged")
+def test_half_precision(dtype, option, few, monkeypatch):
+    monkeypatch.setattr(varlen, "FEW_SCORES", few)
+    arguments = make_arguments(option, "mixed")
     narrow = [x.detach().to(dtype).requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in arguments]
     wide = [x.detach().double().requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in narrow]
     found, expected = varlen.attend_documents(*narrow), reference(*wide)
