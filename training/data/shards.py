@@ -24,7 +24,7 @@ class Shards(ExamplesIterable):
         return self._state_dict
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        state = self._state_dict or self._init_state_dict()
+        state: Any = self._state_dict or self._init_state_dict()
         for shard in self.kwargs["parts"][state["shard_idx"] :]:
             passed = state["shard_example_idx"]
             for part in parts_from(shard, state["part_idx"]):
