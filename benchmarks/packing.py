@@ -8,6 +8,7 @@ measured in a process of its own, on documents of random tokens that are as long
 
 import argparse
 import ast
+import dataclasses
 import json
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from trivium.training.data.sources import Texts
 from trivium.training.model_flops import count_work
 from trivium.training.objectives.choice import OBJECTIVES, Made, Objective, choose_objective
 from trivium.training.pretrain import FAMILIES, new_config
-from trivium.training.rows import make_rows, tokenized_documents
+from trivium.training.rows import make_rows, tokenized_documents, with_target_length
 
 from . import report
 
@@ -52,6 +53,7 @@ COUNTS = (10_000, 100_000, 1_000_000)
 WINDOWS = 2  # that are planned and read for the speed
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 SEED = 0
+VARYING = {("encoder-decoder", "ul2"), ("encoder-decoder", "pairs")}  # whose batches have many sizes
 
 
 def docstrings(characters: int) -> Iterator[dict[str, str]]:
@@ -122,12 +124,16 @@ def first_lines(texts: datasets.Dataset) -> datasets.Dataset:
 def make_batches(
     args: PretrainArguments, objective: Objective, tokenizer: Any, texts: datasets.Dataset
 ) -> tuple[Any, Any]:
-    """The rows of a run and its collator; pairs have the room for targets that fills both sides alike."""
-    held_out = texts.select(range(1))
-    rows, _ = make_rows(args, objective, tokenizer, {"data": Texts(texts, held_out)}, SEED)
-    if objective.pairs and args.family == "encoder-decoder":
+    """The rows of a run and its collator; pairs have the room for targets that fills both sides alike.
+
+    Of one size, they have what a run gives them, in which the longest target has room too.
+    """
+    sources = {"data": Texts(texts, texts.select(range(1)))}
+    args = with_target_length(args, objective, tokenizer, sources)
+    rows, _ = make_rows(args, objective, tokenizer, sources, SEED)
+    if objective.pairs and args.family == "encoder-decoder" and not args.pad_to_fixed_size:
         args.max_target_length = max(rows.balanced_target_length, SHORTEST_TARGETS)
-        rows, _ = make_rows(args, objective, tokenizer, {"data": Texts(texts, held_out)}, SEED)
+        rows, _ = make_rows(args, objective, tokenizer, sources, SEED)
     documents = tokenized_documents(rows) if objective.other_documents else None
     return rows, objective.collator(Made(tokenizer, args, SEED, documents))
 
@@ -135,16 +141,28 @@ def make_batches(
 def measure_waste(
     family: str, name: str, tokenizer: Any, texts: datasets.Dataset, length: int, batches: int
 ) -> dict[str, float]:
-    """Shares: of the positions of an objective's batches that are padding, of tokens left out, of documents cut."""
+    """Shares: of the positions of an objective's batches that are padding, of tokens left out, of documents cut.
+
+    Of objectives whose batches vary in size also what is padding if they are filled up to one.
+    """
     args = PretrainArguments(family=family, objective=name, data=["-"], max_length=length)
     objective = choose_objective(args)
-    rows, collate = make_batches(args, objective, tokenizer, first_lines(texts) if objective.pairs else texts)
+    texts = first_lines(texts) if objective.pairs else texts
+    rows, collate = make_batches(args, objective, tokenizer, texts)
     config = new_config(args, FAMILIES[family][0], tokenizer, objective)
+    found = {"padding": _padding(rows, collate, config, batches)}
+    if (family, name) in VARYING:
+        fixed = dataclasses.replace(args, pad_to_fixed_size=True, max_target_length=None)
+        found["one size"] = _padding(*make_batches(fixed, objective, tokenizer, texts), config, batches)
+    return found | (_of_pairs(rows) if objective.pairs else _of_documents(rows))
+
+
+def _padding(rows: Any, collate: Any, config: Any, batches: int) -> float:
     tokens = positions = 0
     for start in range(0, min(len(rows), BATCH * batches) - BATCH + 1, BATCH):
         work = count_work(config, collate([rows[index] for index in range(start, start + BATCH)]))
         tokens, positions = tokens + int(work["tokens"]), positions + int(work["positions"])
-    return {"padding": 1 - tokens / positions} | (_of_pairs(rows) if objective.pairs else _of_documents(rows))
+    return 1 - tokens / positions
 
 
 def padded_to_longest(lengths: np.ndarray) -> float:
@@ -233,10 +251,20 @@ def waste_table(texts: dict[str, datasets.Dataset], quick: bool) -> tuple[list[d
             for family, name in [(family, name) for family, names in OBJECTIVES.items() for name in names]:
                 found = measure_waste(family, name, tokenizers[family], documents, length, 2 if quick else BATCHES)
                 entries.append({"corpus": corpus, "length": length, "family": family, "objective": name} | found)
-                names = ("padding", "stock", "left out", "cut", "cut wrapped")
-                shares = [f"{found[share]:.2%}" if share in found else "" for share in names]
-                rows.append([f"{family}, {name}", corpus, str(length), *shares])
-    columns = ["objective", "text", "row", "padding", "padded to longest", "left out", "cut", "cut if wrapped"]
+                names = ("padding", "one size", "stock", "left out", "cut", "cut wrapped")
+                cells = [f"{found[share]:.2%}" if share in found else "" for share in names]
+                rows.append([f"{family}, {name}", corpus, str(length), *cells])
+    columns = [
+        "objective",
+        "text",
+        "row",
+        "padding",
+        "of one size",
+        "padded to longest",
+        "left out",
+        "cut",
+        "cut if wrapped",
+    ]
     return entries, report.table(columns, rows)
 
 

@@ -77,7 +77,14 @@ class PretrainArguments(DataArguments):
         "pairs",
     )
     max_length: int = setting(512, "tokens per row of text; of the encoder's input for an encoder-decoder")
-    max_target_length: int | None = setting(None, "pairs: tokens per row of targets; by default max_length")
+    max_target_length: int | None = setting(
+        None, "pairs: tokens per row of targets; by default max_length, or with pad_to_fixed_size what fits the data"
+    )
+    pad_to_fixed_size: bool = setting(
+        False,
+        "ul2, and pairs of an encoder-decoder: fill batches up to one size, for compilers of static shapes; a third of "
+        "ul2's positions is then padding, of pairs some percent",
+    )
     target_column: str = setting("target", "pairs: column of the text to write; text_column is what is read")
     mlm_probability: float = setting(0.3, "masked, next-sentence: share of the tokens to predict; BERT's is 0.15")
     mask_scheme: Literal["mask", "80-10-10"] = setting("mask", "masked, next-sentence: 80-10-10 is BERT's mixture")

@@ -46,7 +46,7 @@ from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
 from .pretraining import PretrainTrainer
 from .record import data_record, now, run_record
-from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents
+from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents, with_target_length
 from .sharded import check_resumable
 from .stopping import Stopped
 from .trackers import check_trackers, one_run
@@ -158,6 +158,8 @@ def make_trainer(
     config = config or new_config(args, config_class, tokenizer, objective)
     check_fit(args, objective, tokenizer, config)
     with training_args.main_process_first(desc="tokenizing the data"):
+        args = with_target_length(args, objective, tokenizer, sources)
+        made = made._replace(args=args)
         seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
         train_rows, held_out_rows = make_rows(args, objective, tokenizer, sources, seed)
     if objective.other_documents:

@@ -1,5 +1,6 @@
 """From the arguments of a run to the rows that it trains on and those that it is measured on."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
@@ -11,7 +12,7 @@ from .arguments import PretrainArguments
 from .data.mixture import Mixture
 from .data.packing import PackedDataset
 from .data.pair_texts import load_pairs
-from .data.pairs import PackedPairs
+from .data.pairs import PackedPairs, choose_target_length
 from .data.sources import Texts, read_texts
 from .data.streaming import StreamedDataset
 from .data.tokenizing import document_tokenizer, tokenize_documents
@@ -33,6 +34,17 @@ def sample_texts(sources: dict[str, Texts]) -> Iterator[str]:
         islice(texts.train.iter(1000), TOKENIZER_DOCUMENTS // 1000) for texts in sources.values()
     )
     return (text for batch in batches for column in batch.values() for text in column)
+
+
+def with_target_length(
+    args: PretrainArguments, objective: Objective, tokenizer: Any, sources: dict[str, Texts]
+) -> PretrainArguments:
+    """The arguments with the `max_target_length` that fits the data, if rows of one size are asked for without it."""
+    sides = objective.pairs and args.family == "encoder-decoder"
+    if not (sides and args.pad_to_fixed_size and args.max_target_length is None):
+        return args
+    lengths = [choose_target_length(texts.train, tokenizer, args.max_length) for texts in sources.values()]
+    return dataclasses.replace(args, max_target_length=max(lengths))
 
 
 def make_rows(

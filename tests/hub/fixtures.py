@@ -36,5 +36,6 @@ def hub(monkeypatch):
         for module in (huggingface_hub.utils._http, huggingface_hub.file_download):
             monkeypatch.setattr(module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None}))
         huggingface_hub.close_session()
+        huggingface_hub.HfFileSystem.clear_instance_cache()  # they remember where their Hub is
         yield served
         huggingface_hub.close_session()

@@ -59,7 +59,10 @@ def resolve(hub, request: Request) -> Answer:
     }
     if file.lfs:
         headers |= {"X-Linked-Etag": f'"{file.etag}"', "X-Linked-Size": str(len(file.data))}
-    return part(file, request.headers.get("Range"), headers)
+    answered = part(file, request.headers.get("Range"), headers)
+    if request.method == "GET":
+        hub.downloads.append((request.parts["path"], len(answered.body)))
+    return answered
 
 
 def part(file: File, wanted: str | None, headers: dict[str, str]) -> Answer:

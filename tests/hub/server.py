@@ -40,7 +40,8 @@ IMPATIENT = Path(__file__).parent / "impatient"
 class Hub:
     """A Hub that serves from when the context is entered until it is left, or `stop` is called.
 
-    `requests` lists (method, path with its query) in the order in which they came; `accounts` maps tokens to who they
+    `requests` lists (method, path with its query) in the order in which they came; `downloads` lists (path in its
+    repository, bytes) of each stretch of a file that was sent; `accounts` maps tokens to who they
     stand for, to begin with `TOKEN` and `READ_TOKEN` to ada, `OTHER_TOKEN` to bob; `repositories` maps (kind, id) to
     what is stored; `home` is the HF_HOME of the clients, empty to begin with.
     """
@@ -49,6 +50,7 @@ class Hub:
         self.accounts = {TOKEN: Account(USER), READ_TOKEN: Account(USER, "read"), OTHER_TOKEN: Account("bob")}
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[tuple[str, str]] = []
+        self.downloads: list[tuple[str, int]] = []
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
         self.stopping = threading.Event()

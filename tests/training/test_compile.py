@@ -42,11 +42,11 @@ def texts(tmp_path_factory):
 def make(texts, tokenizer_folders, tmp_path):
     """Makes the trainer of a run, and what it will write down: its batches' shapes and numbers of documents."""
 
-    def trainer_for(family, objective, name):
+    def trainer_for(family, objective, name, *more):
         torch._dynamo.reset()
         fixed = ["--family", family, "--objective", objective, "--tokenizer", str(tokenizer_folders[family])]
         where = ["--data", str(texts / f"{name}.jsonl"), "--output_dir", str(tmp_path), "--save_strategy", "no"]
-        argv = [*fixed, *where, *SHAPE, *RUN.split(), *MODES.split()]
+        argv = [*fixed, *where, *SHAPE, *RUN.split(), *MODES.split(), *more]
         args, training_args = parse(argv, (PretrainArguments, PretrainTrainingArguments), prog="test")
         trainer, _ = verb.make_trainer(args, training_args, choose_objective(args), None)
         shapes, documents = set(), set()
@@ -78,6 +78,30 @@ def test_a_model_is_compiled_once(family, objective, name, make):
     assert len(documents) > 1
     if name == "paragraphs":
         assert (len(shapes) > 1) == ((family, objective) in VARYING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["ul2", "pairs"])
+def test_batches_padded_to_one_size_are_compiled_once_even_for_that_size_alone(objective, make, monkeypatch):
+    monkeypatch.setattr(module, "let_sizes_vary", lambda batch: None)
+    trainer, shapes, documents = make("encoder-decoder", objective, "paragraphs", "--pad_to_fixed_size", "true")
+    assert recompilations(trainer) == [0] * STEPS
+    assert len(shapes) == 1 < len(documents)
+    assert all(0 < entry["waste"] < 0.6 for entry in trainer.state.log_history if "waste" in entry)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["ul2", "pairs"])
+def test_padding_to_one_size_changes_no_loss(objective, make):
+    losses = []
+    for fixed in ("false", "true"):
+        target = ["--max_target_length", "128"]  # or the rows would be others
+        options = ["--pad_to_fixed_size", fixed, "--torch_compile", "false", *target]
+        trainer, shapes, _ = make("encoder-decoder", objective, "paragraphs", *options)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        assert (len(shapes) == 1) == (fixed == "true")
+    assert len(losses[0]) == STEPS and losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from .lines import PAGE_CHARACTERS, field, read_json_lines
-from .parts import Part, Unreadable, byte_length, check_unicode, decode_each, line_and_column, open_bytes, open_text
+from .opening import open_bytes, open_text, stamp
+from .parts import Part, Unreadable, byte_length, check_unicode, decode_each, line_and_column
 from .places import Place, records_of
 
 BLOCK_CHARACTERS = 1 << 20  # read at once, or as many as there are of an item already
@@ -35,6 +37,11 @@ def read_json(part: Part, column: str) -> Iterator[str | Unreadable | None]:
 
 def _beginning(path: str) -> int | None:
     """The byte at which the array of a file begins; `None` if it holds none."""
+    return _beginning_of(path, stamp(path))
+
+
+@cache
+def _beginning_of(path: str, stamp: Any) -> int | None:  # of each part, but far from it
     with open_bytes(path) as file:
         beginning = BEGINNING.match(file.read(PAGE_CHARACTERS))
     return beginning.end() - 1 if beginning else None

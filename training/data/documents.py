@@ -28,13 +28,11 @@ def load(what: str, call: Callable[[], Any]) -> Any:
         raise InputError(f"'{what}' cannot be read: {first_line(cause)}.") from error
 
 
-def check_column(rows: datasets.Dataset | datasets.IterableDataset, column: str, where: str) -> None:
+def check_column(features: datasets.Features, column: str, where: str) -> None:
     """Raises `InputError` if the column is not there or holds no text."""
-    if column not in rows.column_names:
-        raise InputError(
-            f"'{where}' has no column '{column}': it has {', '.join(rows.column_names)}; choose by `text_column`."
-        )
-    feature = rows.features[column]
+    if column not in features:
+        raise InputError(f"'{where}' has no column '{column}': it has {', '.join(features)}; choose by `text_column`.")
+    feature = features[column]
     kind = getattr(feature, "dtype", type(feature).__name__)
     if kind == "null":
         raise InputError(f"'{where}' holds no text.")
@@ -44,7 +42,7 @@ def check_column(rows: datasets.Dataset | datasets.IterableDataset, column: str,
 
 def text_only(rows: datasets.Dataset, column: str, where: str) -> datasets.Dataset:
     """The rows with their text as the only column, blank ones left out; raises `InputError` as `check_column` does."""
-    check_column(rows, column, where)
+    check_column(rows.features, column, where)
     rows = rows.select_columns(column)
     if column != "text":
         rows = rows.rename_column(column, "text")
@@ -62,7 +60,7 @@ def stream_rows(rows: datasets.IterableDataset, column: str, where: str) -> Stre
     """The texts of a stream of `datasets`; raises `InputError` if the column is not there or holds no text."""
     if rows.features is None:
         rows = load(where, rows._resolve_features)
-    check_column(rows, column, where)
+    check_column(rows.features, column, where)
     rows = rows.select_columns(column)
     if column != "text":
         rows = rows.rename_column(column, "text")

@@ -10,16 +10,18 @@ from typing import Any
 import datasets
 
 from ...configuration.errors import InputError
-from . import arrays, lines, parts, places, readers, tables
+from . import arrays, lines, opening, parts, places, readers, tables
 from .documents import load, not_empty, text_only
 from .held_out import Stream, hash_text
-from .parts import Part, Unreadable, stamp
+from .opening import stamp
+from .parts import Part, Unreadable
 from .readers import KINDS, plan, read_part, suffix
+from .shards import Shards
 
 logger = logging.getLogger(__name__)
 
 # How files are read: part of what the cache goes by.
-READING = tuple(map(inspect.getsource, (arrays, lines, parts, places, readers, tables)))
+READING = tuple(map(inspect.getsource, (arrays, lines, opening, parts, places, readers, tables)))
 # The texts, and in rows of their own the file of each place that was left out, with what is said of the first of them.
 TEXT_OR_SKIPPED = datasets.Features({name: datasets.Value("string") for name in ("text", "skipped", "finding")})
 
@@ -56,24 +58,30 @@ def load_files(paths: list[str], column: str, *, skip_bad: bool = False) -> tupl
     return not_empty(together, ", ".join(paths)), skipped
 
 
-def stream_files(paths: list[str], column: str, *, skip_bad: bool = False) -> Stream:
-    """Reads files as their documents are needed, and keeps no copy.
+def stream_files(
+    paths: list[str], column: str, *, skip_bad: bool = False, by_line: bool = False, name: str | None = None
+) -> Stream:
+    """Reads files as their documents are needed, and keeps no copy but of the compressed ones that are being read.
 
     The dataset has a shard for each part of a file, so that who resumes it reads again at most a part, and so that
-    workers and epochs have something to share and to shuffle. It raises `InputError` where something cannot be read;
-    `skip_bad` leaves that out, and each process says so once for a file.
+    workers and epochs have something to share and to shuffle; see [`Shards`]. It raises `InputError` where something
+    cannot be read; `skip_bad` leaves that out, and each process says so once for a file.
+
+    Args:
+        by_line: whether each line of a text file is a document.
+        name: what to call them all; `None` = by their paths.
     """
     arguments: dict[str, Any] = {
-        "parts": [part for path in paths for part in plan(path)],
+        "parts": [part._replace(by_line=by_line) for path in paths for part in plan(path)],
         "column": column,
         "skip_bad": skip_bad,
     }
 
     def above(limit: float) -> datasets.IterableDataset:
         # Without features: `datasets` would check each document against them, which takes longer than reading it.
-        return datasets.IterableDataset.from_generator(_stream, gen_kwargs={**arguments, "above": limit})
+        return datasets.IterableDataset(Shards(_stream, {**arguments, "above": limit}))
 
-    return Stream(", ".join(paths), lambda: _texts(**arguments), above)
+    return Stream(name or ", ".join(paths), lambda: _texts(**arguments), above)
 
 
 def _load_fast(paths: list[str], column: str) -> datasets.Dataset | None:
@@ -159,10 +167,10 @@ def _texts(parts: Iterable[Part], column: str, skip_bad: bool) -> Iterator[str]:
                 raise InputError(text.sentence())
 
 
-def _stream(parts: list[Part], column: str, skip_bad: bool, above: float) -> Iterator[dict[str, str]]:
+def _stream(parts: list[Part], column: str, skip_bad: bool, above: float) -> Iterator[tuple[str, dict[str, str]]]:
     for text in _texts(parts, column, skip_bad):
         if hash_text(text) > above:
-            yield {"text": text}
+            yield "", {"text": text}
 
 
 _SAID: set[str] = set()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from .parts import NOT_UTF8, TO_UTF8, Part, Unreadable, check_unicode, decode_each, open_bytes
+from .opening import open_bytes
+from .parts import NOT_UTF8, TO_UTF8, Part, Unreadable, check_unicode, decode_each
 
 # A text file has no documents of its own: it is read in pages of about this many characters, cut at a blank line (or at
 # a line end, or anywhere, if none comes), so that a part of one long file can be held out.
@@ -36,6 +37,18 @@ def read_pages(part: Part, column: str) -> Iterator[str | Unreadable]:
             yield "".join(page)
             page, size = [], 0
     yield "".join(page)
+
+
+def read_text_lines(part: Part, column: str) -> Iterator[str | Unreadable | None]:
+    """Yields each line of a text file, as `datasets` does; a line may also end with a carriage return."""
+
+    def decode(line: str) -> str:
+        check_unicode(line)
+        return line
+
+    texts = ((offset, line.decode("utf-8", "surrogateescape").removesuffix("\n")) for offset, line in _lines(part))
+    ends = ((offset, text.removesuffix("\r").replace("\r", "\n")) for offset, text in texts)
+    return decode_each(part.path, ((offset, line) for offset, text in ends for line in text.split("\n")), decode)
 
 
 def read_json_lines(part: Part, column: str) -> Iterator[str | Unreadable | None]:

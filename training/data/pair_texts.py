@@ -71,7 +71,7 @@ def _rows(origin: Any, name: str) -> datasets.Dataset:
 
 def _two_columns(rows: datasets.Dataset, source: str, target: str, name: str) -> datasets.Dataset:
     for column in (source, target):
-        check_column(rows, column, name)
+        check_column(rows.features, column, name)
     rows = rows.select_columns([source, target]).rename_columns({source: "source", target: "target"})
     return not_empty(rows.filter(_both_sides, batched=True, desc="Leaving out pairs with a blank side"), name)
 

@@ -21,6 +21,7 @@ from .tokenizing import tokenize_documents
 POOL = 1024  # pairs; larger pools fill rows a little better, and take longer
 BALANCE = 3.0  # how much worse a token's room is that only one side has
 WELL_FILLED = 0.99
+SHORTEST_SIDE = 8  # tokens
 
 
 class PackedPairs(Dataset):
@@ -58,8 +59,10 @@ class PackedPairs(Dataset):
     ):
         if tokenizer.eos_token_id is None:
             raise InputError("targets need an end-of-sequence token, which this tokenizer does not have.")
-        if min(max_source_length, max_target_length or max_source_length) < 8:
-            raise InputError("a side of a row needs room for at least 8 tokens: raise its maximal length.")
+        if min(max_source_length, max_target_length or max_source_length) < SHORTEST_SIDE:
+            raise InputError(
+                f"a side of a row needs room for at least {SHORTEST_SIDE} tokens: raise its maximal length."
+            )
         together = max_target_length is None
         self.sources = _tokenized(pairs, source_column, tokenizer, special_tokens=True)
         self.targets = _tokenized(pairs, target_column, tokenizer, special_tokens=not together, append_eos=True)
@@ -161,6 +164,22 @@ class PackedPairs(Dataset):
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self))
             self._orders = dict([*self._orders.items()][-1:]) | {epoch: order}
         return self._orders[epoch]
+
+
+def choose_target_length(pairs: datasets.Dataset, tokenizer: Any, max_source_length: int) -> int:
+    """The `max_target_length` with which both sides of a row fill up alike, as T5 computes that of its targets.
+
+    It leaves room for every target that `max_source_length` would have room for, and is at most that.
+
+    Args:
+        pairs: with the columns `source` and `target`.
+        tokenizer, max_source_length: as in [`PackedPairs`].
+    """
+    sources = document_lengths(_tokenized(pairs, "source", tokenizer, special_tokens=True))
+    targets = document_lengths(_tokenized(pairs, "target", tokenizer, special_tokens=True, append_eos=True))
+    lengths = np.minimum(np.stack([sources, targets]), max_source_length - 1)[:, (sources > 0) & (targets > 0)]
+    balanced = max_source_length * lengths[1].sum() / max(lengths[0].sum(), 1)
+    return int(min(max(np.ceil(balanced), lengths[1].max(initial=0) + 1, SHORTEST_SIDE), max_source_length))
 
 
 def pack_pairs(lengths: np.ndarray, source: int, target: int) -> list[np.ndarray]:

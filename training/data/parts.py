@@ -1,15 +1,15 @@
 """Stretches of files, and what is said of a place in one that cannot be read."""
 
 import codecs
-import io
-import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from .opening import compression, open_bytes
+from .opening import open_text as open_text  # as part of what readers of files take from here
+from .opening import stamp as stamp
 
 # Who goes on in the middle of a file reads again at most about this much of it.
 PART_BYTES = 1 << 24
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 NOT_UTF8 = "its byte 0x{:02X} is not UTF-8"
 TO_UTF8 = "convert the file to UTF-8, for example with iconv"
 
@@ -21,26 +21,21 @@ class Part(NamedTuple):
         path: the file.
         start, stop: which bytes of text, JSON or CSV (a record belongs to where it begins), which row groups of a
             Parquet file, which record batches of an Arrow file; `stop` is `None` at the end of the file.
+        by_line: whether each line of a text file is a document.
     """
 
     path: str
     start: int = 0
     stop: int | None = None
+    by_line: bool = False
 
 
 def byte_parts(path: str) -> list[Part]:
-    """Stretches of `PART_BYTES`; a compressed file is one part, as it has no middle to begin in."""
-    size = Path(path).stat().st_size
-    if path.lower().endswith(COMPRESSIONS):
+    """Stretches of `PART_BYTES`; a compressed file is one part until it is unpacked, having no middle to begin in."""
+    if compression(path):
         return [Part(path)]
-    starts = range(0, size, PART_BYTES)
+    starts = range(0, stamp(path)[1], PART_BYTES)
     return [Part(path, start, start + PART_BYTES if start != starts[-1] else None) for start in starts]
-
-
-def stamp(path: str) -> tuple[str, int, int]:
-    """What tells a file from others and from itself once it is edited."""
-    stat = os.stat(path)
-    return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
 
 
 class Unreadable(Exception):
@@ -73,21 +68,6 @@ class Unreadable(Exception):
 def first_line(error: Exception) -> str:
     """The first line of another library's message, or the name of its error."""
     return next(iter(str(error).splitlines()), "").rstrip(".!:") or type(error).__name__
-
-
-def open_bytes(path: str) -> IO[bytes]:
-    """Opens a file that may be compressed, as its name says."""
-    import fsspec
-
-    return fsspec.open(path, "rb", compression="infer").open()
-
-
-def open_text(path: str, byte: int) -> io.TextIOWrapper:
-    """Opens a file from a byte on, as text of which every byte can be counted: see `byte_length`."""
-    file = open_bytes(path)
-    if byte:
-        file.seek(byte)
-    return io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
 
 
 def byte_length(text: str) -> int:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import datasets
 
-from .parts import PART_BYTES, Part, Unreadable, stamp
+from .opening import stamp
+from .parts import PART_BYTES, Part, Unreadable
 
 NOTES = "trivium_places"  # the folder
 # Processes append to the same notes; a note that another one tore apart is none.

@@ -5,13 +5,16 @@ nothing out, and begin a file again to go on in its middle. So what is here stre
 what is wrong, or gets along, where they failed.
 """
 
+import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...configuration.errors import InputError
 from .arrays import read_json
-from .lines import read_json_lines, read_pages
-from .parts import COMPRESSIONS, Part, Unreadable, byte_parts, first_line
+from .lines import read_json_lines, read_pages, read_text_lines
+from .opening import compression, is_remote
+from .parts import Part, Unreadable, byte_parts, first_line
 from .tables import arrow_parts, parquet_parts, read_arrow, read_csv, read_parquet
 
 
@@ -41,15 +44,14 @@ KINDS = {
     ".parquet": Kind("parquet", {}, parquet_parts, read_parquet),
     ".arrow": Kind("arrow", {}, arrow_parts, read_arrow),
 }
+# Of text, datasets of the Hub have a line in each row.
+BY_LINE = Kind("text", {}, byte_parts, read_text_lines)
 COMPRESSIBLE = (".jsonl", ".json", ".csv")
 
 
 def suffix(path: str) -> str:
     """The suffix that tells the kind, without that of a compression."""
-    name = path.lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
-    return Path(name).suffix
+    return Path(path.lower().removesuffix(compression(path))).suffix
 
 
 def plan(path: str) -> list[Part]:
@@ -63,17 +65,20 @@ def plan(path: str) -> list[Part]:
 def read_part(part: Part, column: str) -> Iterator[str | Unreadable | None]:
     """Yields the documents of a part, blank ones too, and in the place of each that cannot be read the reason."""
     try:
-        yield from KINDS[suffix(part.path)].read(part, column)
+        kind = BY_LINE if part.by_line else KINDS[suffix(part.path)]
+        yield from kind.read(part, column)
     except Exception as error:
         yield _unreadable(error, part.path)
 
 
 def _unreadable(error: Exception, path: str) -> Unreadable:
-    """What whatever the libraries of the formats raise says of the file."""
+    """What whatever the libraries of the formats raise says of the file; raises `InputError` if the network failed."""
     if isinstance(error, MemoryError):
         raise error
     if isinstance(error, Unreadable):
         return error.at(path, error.place)
+    if is_remote(path) and not isinstance(error, csv.Error):  # to leave out the rest would be to leave out what is good
+        raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
     if isinstance(error, FileNotFoundError):
         return Unreadable("the file is gone", "put it back", path)
     return Unreadable(f"it cannot be read to its end ({first_line(error)})", "replace the file", path)

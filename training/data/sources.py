@@ -8,7 +8,7 @@ import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,9 +17,10 @@ import datasets
 from ...configuration.errors import InputError
 from ..arguments import DataArguments
 from . import corpus
-from .documents import load, not_empty, stream_rows, text_only
+from .documents import check_column, load, not_empty, stream_rows, text_only
 from .files import load_files, stream_files
 from .held_out import Stream, Texts, beginning, split_held_out, split_stream
+from .hub_files import HubFiles, hub_files
 from .lines import PAGE_CHARACTERS
 from .readers import COMPRESSIBLE, KINDS, suffix
 
@@ -29,8 +30,9 @@ EMBEDDED_CORPUS = "python-docs"
 HELD_OUT_SPLITS = ("validation", "valid", "dev")
 # A memory-mapped dataset is streamed in at most so many shards; going on in the middle begins with one of them.
 SHARDS = 1024
-# Where documents come from: files, a folder that `Dataset.save_to_disk` left, or what `datasets` has opened.
-Origin: TypeAlias = list[str] | Path | datasets.Dataset | datasets.IterableDataset
+# Where documents come from: files, those of a dataset of the Hub, a folder that `Dataset.save_to_disk` left, or what
+# `datasets` has opened.
+Origin: TypeAlias = list[str] | HubFiles | Path | datasets.Dataset | datasets.IterableDataset
 
 
 def load_texts(
@@ -55,7 +57,7 @@ def load_texts(
             validation split, that is held out instead.
         streaming: read the documents to train on as they are needed and keep no copy; what is held out are the first
             of those that would be held out otherwise, a thousand at most.
-        skip_bad: leave out what cannot be read of local files, say so once for each and count it.
+        skip_bad: leave out what cannot be read of files, say so once for each and count it.
 
     Raises:
         InputError: nothing there, nothing in it, no such column, a file of an unknown kind, or, without `skip_bad`,
@@ -143,6 +145,10 @@ def _stream(origin: Origin, column: str, name: str, skip_bad: bool) -> Stream:
         origin = _saved_files(origin)
     if isinstance(origin, list):
         return stream_files(origin, column, skip_bad=skip_bad)
+    if isinstance(origin, HubFiles):
+        if origin.features:
+            check_column(origin.features, column, name)
+        return stream_files(origin.paths, column, skip_bad=skip_bad, by_line=origin.by_line, name=name)
     if isinstance(origin, datasets.Dataset):
         origin = origin.to_iterable_dataset(num_shards=min(len(origin), SHARDS))
     return stream_rows(origin, column, name)
@@ -158,13 +164,17 @@ def _find_splits(name: str, config: str | None, split: str, streaming: bool) -> 
     """The asked split of a Hub dataset (or of a local folder), and its validation split if it has one."""
     if name.count("/") > 1 and not Path(name).is_dir():
         raise InputError(f"'{name}' does not exist.")
-    local = _local_splits(Path(name), config, split) if Path(name).is_dir() else None
-    splits = load(name, lambda: datasets.get_dataset_split_names(name, config)) if local is None else list(local)
+    found: Mapping[str, Origin] | None = None
+    if Path(name).is_dir():
+        found = _local_splits(Path(name), config, split)
+    if found is None and streaming:
+        found = hub_files(name, config)
+    splits = load(name, lambda: datasets.get_dataset_split_names(name, config)) if found is None else list(found)
     if split not in splits:
         raise InputError(f"'{name}' has no split '{split}': it has {', '.join(splits)}.")
     wanted = [split, *(other for other in HELD_OUT_SPLITS if other in splits and other != split)][:2]
-    if local is not None:
-        return [local[name] for name in wanted]
+    if found is not None:
+        return [found[name] for name in wanted]
     rows = load(name, lambda: [datasets.load_dataset(name, config, split=one, streaming=streaming) for one in wanted])
     return [part.reshard() for part in rows] if streaming else rows  # a row group of Parquet becomes a shard
 

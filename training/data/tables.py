@@ -3,13 +3,15 @@
 import csv
 import math
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 from pyarrow import ipc, parquet
 
-from .parts import PART_BYTES, Part, Unreadable, byte_length, check_unicode, decode_each, first_line, open_text
+from .opening import open_text, stamp
+from .parts import PART_BYTES, Part, Unreadable, byte_length, check_unicode, decode_each, first_line
 from .places import Place, records_of
 
 CSV_FIELD_CHARACTERS = 2**31 - 1  # the most that the csv module takes on every system
@@ -18,9 +20,7 @@ ROWS_AT_ONCE = 256  # as Python strings
 
 def read_csv(part: Part, column: str) -> Iterator[str | Unreadable | None]:
     """Yields the column of each row; a row has as many fields as the header."""
-    header, _ = next(_rows(part.path, Place()), ([], None))
-    if isinstance(header, csv.Error):
-        raise header
+    header = _header(part.path, stamp(part.path))
     index = _index(header, column)
 
     def field(row: list[str] | csv.Error) -> str | None:
@@ -34,6 +34,14 @@ def read_csv(part: Part, column: str) -> Iterator[str | Unreadable | None]:
 
     rows = ((f"line {place.before + 1}", row) for place, row in records_of(part, _rows) if place != Place())
     yield from decode_each(part.path, rows, field)
+
+
+@cache
+def _header(path: str, stamp: Any) -> list[str]:
+    header, _ = next(_rows(path, Place()), ([], None))
+    if isinstance(header, csv.Error):
+        raise header
+    return header
 
 
 def _rows(path: str, place: Place) -> Iterator[tuple[list[str] | csv.Error, Place]]:

@@ -76,22 +76,27 @@ def let_sizes_vary(batch: dict[str, Any]) -> None:
 
 
 def fill_up(
-    batch: dict[str, torch.Tensor], pad_token_id: int, source_tokens: int, target_tokens: int | None = None
+    batch: dict[str, torch.Tensor],
+    pad_token_id: int,
+    source_tokens: int,
+    target_tokens: int | None = None,
+    documents: int = 1,
 ) -> dict[str, torch.Tensor]:
-    """Fills a flattened batch up to a fixed size with one document that has no labels.
+    """Fills a flattened batch up to a fixed size with documents that have no labels.
 
-    A compiled model is compiled anew for every size. The document holds padding tokens, at positions from 0 on; nothing
-    attends to it from outside, so loss and gradients stay what they were.
+    A compiled model is compiled anew for every size. The documents hold padding tokens, at positions from 0 on; nothing
+    attends to them from outside, so loss and gradients stay what they were.
 
     Args:
         batch: tensors of shape (1, S), and of an encoder-decoder those of its decoder and the labels of shape (1, T).
-        pad_token_id: what the document holds.
+        pad_token_id: what the documents hold.
         source_tokens: what S is to become.
         target_tokens: what T is to become; `None` = the batch has one side only, its labels included.
+        documents: how many to add, so that none has more positions than the model.
 
     Raises:
         InputError: a batch that is larger, or full on one side only: the i-th documents of either side belong together,
-            so the closing one needs a place on both.
+            so each of the closing ones needs a place on both.
     """
     sizes = [(source_tokens, batch["input_ids"].shape[1])]
     if target_tokens is not None:
@@ -99,25 +104,40 @@ def fill_up(
     room = [wanted - size for wanted, size in sizes]
     if not any(room):
         return batch
-    if min(room) <= 0:
+    if min(room) < documents:
         wanted, found = (" and ".join(map(str, numbers)) for numbers in zip(*sizes, strict=True))
         raise InputError(
             f"a batch of {found} tokens cannot be filled up to {wanted}: make the size larger, by one token at least "
             "on each side that is full."
         )
     return {
-        name: torch.cat([tensor, _filler(name, room[-1 if _is_target(name) else 0], pad_token_id)], dim=1)
+        name: torch.cat([tensor, _filler(name, room[-1 if _is_target(name) else 0], pad_token_id, documents)], dim=1)
         for name, tensor in batch.items()
     }
+
+
+def fill_up_rows(batch: dict[str, torch.Tensor], pad_token_id: int, sizes: Sizes, rows: int) -> dict[str, torch.Tensor]:
+    """Fills a flattened batch of an encoder-decoder up to what so many rows take at most.
+
+    Only their sum counts: a row may take more than its share if others take less. A batch that takes more altogether is
+    filled up to the size of as many more rows as it needs.
+    """
+    found = batch["input_ids"].shape[1], batch["labels"].shape[1]
+    while True:
+        room = rows * sizes.source - found[0], rows * sizes.target - found[1]
+        documents = max(-(-room[0] // sizes.source), -(-room[1] // sizes.target), 1)
+        if min(room) >= documents:
+            return fill_up(batch, pad_token_id, rows * sizes.source, rows * sizes.target, documents)
+        rows += 1
 
 
 def _is_target(name: str) -> bool:
     return name == "labels" or name.startswith("decoder_")
 
 
-def _filler(name: str, length: int, pad_token_id: int) -> torch.Tensor:
+def _filler(name: str, length: int, pad_token_id: int, documents: int) -> torch.Tensor:
     if name.endswith("position_ids"):
-        return torch.arange(length)[None]
+        return torch.cat([torch.arange(len(part)) for part in torch.arange(length).tensor_split(documents)])[None]
     return torch.full((1, length), {"labels": IGNORED, "token_type_ids": 0}.get(name, pad_token_id))
 
 

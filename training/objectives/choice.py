@@ -101,7 +101,15 @@ def _denoising(made: Made) -> Collator:
 def _pairs(made: Made) -> Collator:
     if made.args.family == "decoder":
         return PromptCollator(made.tokenizer, made.args.max_length)
+    if made.args.pad_to_fixed_size:
+        length = made.args.max_length
+        return PairsCollator(made.tokenizer, length, made.args.max_target_length or length)
     return PairsCollator(made.tokenizer)
+
+
+def _ul2(made: Made) -> Collator:
+    row_length = made.args.max_length if made.args.pad_to_fixed_size else None
+    return UL2Collator(made.tokenizer, seed=made.seed, row_length=row_length)
 
 
 # The first of each family is what it is for.
@@ -128,7 +136,7 @@ OBJECTIVES: dict[str, dict[str, Objective]] = {
         # The collators of spans give each document its own end of sequence.
         "span-corruption": Objective(_span_corruption, _span_lengths, special_tokens=False),
         "denoising": Objective(_denoising, append_eos=True),
-        "ul2": Objective(lambda made: UL2Collator(made.tokenizer, seed=made.seed), special_tokens=False),
+        "ul2": Objective(_ul2, special_tokens=False),
         "prefix": Objective(
             lambda made: EncoderDecoderPrefixLMCollator(made.tokenizer, seed=made.seed),
             lambda args: (2 * args.max_length, args.max_length),

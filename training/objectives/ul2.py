@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...configuration.errors import InputError
-from .batches import flatten_pairs, join, split_documents, token_rows
+from .batches import Sizes, fill_up_rows, flatten_pairs, join, split_documents, token_rows
 from .randomness import example_generator
 from .shares import share_spans
 from .span_corruption import hide_spans, span_counts, span_tokens
@@ -41,6 +41,7 @@ UL2_DENOISERS = (
     Denoiser("X", 64.0, 0.15),
     Denoiser("X", 64.0, 0.5),
 )
+SHORT_DOCUMENT = 64  # tokens; rows of shorter ones than that may be larger than others
 # The names in the paper, and those in the published checkpoints.
 MODE_TOKENS = ({"R": "[R]", "S": "[S]", "X": "[X]"}, {"R": "[NLU]", "S": "[S2S]", "X": "[NLG]"})
 
@@ -50,7 +51,7 @@ class UL2Collator:
 
     Returns what [`flatten_pairs`] does. Rows hold text without special tokens. Each row hides the denoiser's share of
     its tokens, in at least as many spans as it has documents. Denoisers make inputs and targets of very different
-    lengths, so batches vary in size; nothing is padded.
+    lengths, so batches vary in size; nothing is padded unless `row_length` asks for batches of one size.
 
     Args:
         tokenizer: as in [`SpanCorruptionCollator`]; where its special tokens include `[R]`, `[S]`, `[X]` or `[NLU]`,
@@ -59,6 +60,8 @@ class UL2Collator:
         denoisers: the mixture; the default is the paper's.
         rates: how often each is drawn, relative to the others; `None` = equally often.
         seed: of the random choices; see [`example_generator`].
+        row_length: the tokens of a row, for batches of one size: they are filled up to [`sizes`](UL2Collator.sizes) for
+            each row by documents without labels, about 30% of the positions.
 
     Raises:
         InputError: a tokenizer that lacks what span corruption needs, rates that do not fit the denoisers.
@@ -71,6 +74,7 @@ class UL2Collator:
         denoisers: Sequence[Denoiser] = UL2_DENOISERS,
         rates: Sequence[float] | None = None,
         seed: int = 0,
+        row_length: int | None = None,
     ):
         self.sentinels, self.eos, self.start = span_tokens(tokenizer, decoder_start_token_id)
         weights = np.ones(len(denoisers)) if rates is None else np.array(rates, dtype=float)
@@ -80,16 +84,35 @@ class UL2Collator:
         self.odds = weights / weights.sum()
         self.modes = mode_ids(tokenizer)
         self.seed = seed
+        self.pad = self.start if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.row_length = row_length
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes one batch of examples with `input_ids` and, where a row holds several documents, `position_ids`."""
         rows = zip(features, *token_rows(features), strict=True)
-        return join(
+        batch = join(
             [
                 self._corrupt(split_documents(row, positions), example_generator(feature, self.seed))
                 for feature, row, positions in rows
             ]
         )
+        if self.row_length is None:
+            return batch
+        return fill_up_rows(batch, self.pad, self.sizes(self.row_length), len(features))
+
+    def sizes(self, length: int) -> Sizes:
+        """What a row of `length` tokens takes at most on either side, with one token for what fills it up.
+
+        Each document takes a few tokens more: this is the most for documents of [`SHORT_DOCUMENT`] tokens on average.
+        """
+        documents = max(length // SHORT_DOCUMENT, 1)
+        sources, targets = [], []
+        for denoiser in self.denoisers:
+            hidden, spans = span_counts(length, denoiser.noise_density, denoiser.mean_span_length or length)
+            spans = min(max(spans, documents), hidden)
+            sources.append(length - hidden + spans + documents * (2 if denoiser.mode in self.modes else 1))
+            targets.append(hidden + spans + documents)
+        return Sizes(max(sources) + 1, max(targets) + 1)
 
     def _corrupt(self, documents: list[np.ndarray], generator: np.random.Generator) -> dict[str, torch.Tensor]:
         denoiser = self.denoisers[generator.choice(len(self.denoisers), p=self.odds)]

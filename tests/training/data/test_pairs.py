@@ -14,7 +14,7 @@ import pytest
 from tokenizers import processors
 
 from trivium.configuration import InputError
-from trivium.training.data.pairs import PackedPairs, pack_pairs
+from trivium.training.data.pairs import PackedPairs, choose_target_length, pack_pairs
 from trivium.training.objectives.batches import split_documents
 
 
@@ -175,3 +175,20 @@ def test_bad_settings(raw, tokenizers, tokenizer):
         PackedPairs(raw, tokenizers["encoder"], 512, 128)
     with pytest.raises(IndexError):
         PackedPairs(raw, tokenizer, 512, 128)[-1]
+
+
+@pytest.mark.parametrize("length", [256, 1024])
+def test_the_target_length_fills_both_sides_alike_and_cuts_no_target_more(raw, tokenizer, length):
+    chosen = choose_target_length(raw, tokenizer, length)
+    as_long, fitted = (PackedPairs(raw, tokenizer, length, target) for target in (length, chosen))
+    longest = max(len(tokenizer(target)["input_ids"]) for target in raw["target"])
+    assert chosen == max(fitted.balanced_target_length, longest + 1) < length
+    assert fitted.num_truncated == as_long.num_truncated
+    assert fitted.fill > 1.2 * as_long.fill
+
+
+def test_the_target_length_is_at_most_that_of_the_sources(raw, tokenizer):
+    turned = raw.rename_columns({"source": "target", "target": "source"})
+    assert choose_target_length(turned, tokenizer, 128) == 128
+    short = datasets.Dataset.from_dict({"source": ["words " * 90], "target": ["a"]})
+    assert choose_target_length(short, tokenizer, 128) == 8

@@ -10,7 +10,7 @@ from contextlib import suppress
 import datasets
 import pytest
 
-from trivium.training.data import arrays, parts, places, tables
+from trivium.training.data import arrays, opening, parts, places, tables
 from trivium.training.data.readers import plan, read_part
 
 from .test_readers import ROWS, write_rows
@@ -197,7 +197,7 @@ def test_notes_that_cannot_be_written_are_kept_by_the_process(rows_file, cache, 
     cache.write_text("no folder")
     assert read(rows_file) == ROWS
     opened = []
-    open_text = parts.open_text
+    open_text = opening.open_text
     for module in (arrays, tables):
         monkeypatch.setattr(module, "open_text", lambda path, byte: opened.append(byte) or open_text(path, byte))
     assert read(rows_file) == ROWS

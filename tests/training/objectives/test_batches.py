@@ -5,7 +5,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trivium.configuration import InputError, TriviumDecoderConfig, TriviumEncoderDecoderConfig
 from trivium.modeling import TriviumDecoderForCausalLM, TriviumEncoderDecoderForConditionalGeneration
-from trivium.training.objectives.batches import fill_up, flatten_pairs, join, split_documents
+from trivium.training.objectives.batches import Sizes, fill_up, fill_up_rows, flatten_pairs, join, split_documents
 from trivium.training.objectives.denoising import DenoisingCollator
 from trivium.training.objectives.span_corruption import SpanCorruptionCollator
 from trivium.training.objectives.ul2 import UL2Collator
@@ -93,6 +93,30 @@ def test_sizes_become_exactly_those_wanted_and_the_document_has_no_labels():
     assert (filled["labels"][0, 9:] == -100).all()
     assert (filled["input_ids"][0, 20:] == PAD).all() and (filled["decoder_input_ids"][0, 9:] == PAD).all()
     assert (filled["position_ids"] == 0).sum() == (filled["decoder_position_ids"] == 0).sum() == 4
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_rows_are_filled_up_together_by_documents_no_longer_than_a_row(models, rows):
+    sizes, batch = Sizes(30, 12), paired()
+    filled = fill_up_rows(batch, PAD, sizes, rows)
+    assert filled["input_ids"].shape == (1, 30 * rows) and filled["labels"].shape == (1, 12 * rows)
+    sources = split_documents(filled["input_ids"][0].numpy(), filled["position_ids"][0].numpy())
+    targets = split_documents(filled["labels"][0].numpy(), filled["decoder_position_ids"][0].numpy())
+    assert len(sources) == len(targets) == 3 + rows
+    assert max(map(len, sources[3:])) <= 30 and max(map(len, targets[3:])) <= 12
+    loss, gradients = loss_and_gradients(models["pair"], batch)
+    filled_loss, filled_gradients = loss_and_gradients(models["pair"], filled)
+    torch.testing.assert_close(filled_loss, loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(filled_gradients, gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [Sizes(20, 12), Sizes(30, 9), Sizes(15, 7)])
+def test_rows_that_take_too_much_have_the_room_of_more(sizes):
+    filled = fill_up_rows(paired(), PAD, sizes, 1)
+    source, target = filled["input_ids"].shape[1], filled["labels"].shape[1]
+    rows = source // sizes.source
+    assert rows > 1 and (source, target) == (rows * sizes.source, rows * sizes.target)
+    assert (rows - 1) * sizes.source <= 20 or (rows - 1) * sizes.target <= 9
 
 
 def test_token_types_are_filled_with_the_first():

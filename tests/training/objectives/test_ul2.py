@@ -139,3 +139,41 @@ def test_bad_settings(tokenizers, tokenizer):
     for rates in ([1, 2], [0] * 7, [-1, *[1] * 6]):
         with pytest.raises(InputError, match="`rates` must be 7 numbers"):
             UL2Collator(tokenizer, rates=rates)
+
+
+@pytest.mark.parametrize("modes", [False, True])
+@pytest.mark.parametrize("lengths", [[LENGTH], [100, 156], [40, 60, 70, 86], [64] * 4])
+def test_batches_of_one_size_hold_the_same_documents(tokenizer, with_modes, modes, lengths):
+    tokenizer = with_modes if modes else tokenizer
+    features = [row(tokenizer, lengths, index)[0] for index in range(40)]
+    vary, fixed = UL2Collator(tokenizer), UL2Collator(tokenizer, row_length=LENGTH)
+    sizes = fixed.sizes(LENGTH)
+    shapes = set()
+    for start in range(40):
+        batch, filled = vary(features[start : start + 2]), fixed(features[start : start + 2])
+        if start < 39:
+            shapes.add((filled["input_ids"].shape, filled["labels"].shape))
+        for plain, side in zip(sides(batch), sides(filled), strict=True):
+            assert all((one == other).all() for one, other in zip(plain, side[: len(plain)], strict=True))
+        assert all((target == -100).all() for target in sides(filled)[1][len(sides(batch)[1]) :])
+        assert all((source == tokenizer.pad_token_id).all() for source in sides(filled)[0][len(sides(batch)[0]) :])
+    assert shapes == {((1, 2 * sizes.source), (1, 2 * sizes.target))}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_sizes_are_the_most_that_a_row_takes(tokenizer, count):
+    lengths = [LENGTH // count] * (count - 1) + [LENGTH - LENGTH // count * (count - 1)]
+    sizes = UL2Collator(tokenizer).sizes(LENGTH)
+    collators = [UL2Collator(tokenizer, denoisers=[denoiser]) for denoiser in UL2_DENOISERS]
+    batches = [collator([row(tokenizer, lengths)[0]]) for collator in collators]
+    source = max(batch["input_ids"].shape[1] for batch in batches)
+    target = max(batch["labels"].shape[1] for batch in batches)
+    assert source < sizes.source and target < sizes.target
+    if count == 4:
+        assert (source + 1, target + 1) == sizes
+
+
+def test_a_batch_of_many_short_documents_has_the_room_of_more_rows(tokenizer):
+    collator = UL2Collator(tokenizer, denoisers=[UL2_DENOISERS[0]], row_length=LENGTH)
+    batch = collator([row(tokenizer, [8] * (LENGTH // 8))[0]])
+    assert batch["input_ids"].shape[1] == 2 * collator.sizes(LENGTH).source
