@@ -122,6 +122,11 @@ def make_trainer(
             f"`max_target_length` is {args.max_target_length}, but the decoder writes at most "
             f"{config.decoder.max_position_embeddings} tokens."
         )
+    if args.packing and training_args.n_gpu > 1:
+        raise InputError(
+            f"`packing` makes one row of a batch, which a process cannot deal out to {training_args.n_gpu} GPUs: start one "
+            f"for each, torchrun --nproc_per_node {training_args.n_gpu} -m trivium.training.finetune."
+        )
     tokenizer = load_tokenizer(str(args.model))
     task = kind(tokenizer, family, args.form, positions_of(config))
     with training_args.main_process_first(desc="reading the examples"):

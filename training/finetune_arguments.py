@@ -51,6 +51,13 @@ class FinetuneArguments:
     pooling: str | None = setting(None, "text-embedding: mean, first or last; by default mean, of a decoder last")
     temperature: float = setting(0.05, "text-embedding: what similarities are divided by")
 
+    packing: bool = setting(
+        False,
+        "lay the texts of a batch end to end instead of padding them, where they are trained on, measured and "
+        "classified; it changes no answer. multiple-choice reads rows and cannot; texts and answers to questions are "
+        "searched for in padded batches either way",
+    )
+
     lora: bool = setting(False, "train an adapter of PEFT (LoRA) and the new head instead of all weights")
     lora_config: dict[str, Any] | str | None = setting(
         None, "fields of peft.LoraConfig: --lora_config.r 8 --lora_config.use_dora true"
