@@ -25,7 +25,7 @@ from ..model_cards.text import redact
 from .arguments import parse, setting
 from .evaluate import markdown, write_whole
 from .finetune import finetune
-from .finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .tasks.table import TASKS, task_named
 from .verbs import run
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     comparison, args, training_args = parse(
         given,
         (CompareArguments, FinetuneArguments, FinetuneTrainingArguments),
-        nested=("columns", "lora_config"),
+        nested=NESTED,
         prog="trivium compare",
         description=(__doc__ or "").partition("\n")[0],
     )

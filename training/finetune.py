@@ -29,9 +29,10 @@ from .arguments import parse
 from .checkpoints import RUN_FILE, TRAINER_STATE, check_output_dir, clear, replacing
 from .continuing import find_checkpoint, finished_run, settings_of
 from .emissions import EmissionsCallback
-from .finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .finetuning import FinetuneTrainer, Measured, ShuffledExamples
 from .lora import add_adapter
+from .overriding import override
 from .pretrain import FAMILIES
 from .record import finetune_record, now
 from .stopping import Stopped
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     args, training_args = parse(
         given,
         (FinetuneArguments, FinetuneTrainingArguments),
-        nested=("columns", "lora_config"),
+        nested=NESTED,
         prog="trivium finetune",
         description=(__doc__ or "").partition("\n")[0],
     )
@@ -86,7 +87,7 @@ def finetune(
         Stopped: SIGTERM came; a checkpoint was saved.
     """
     output_dir = Path(training_args.output_dir or "")
-    config = load_config(args.model)
+    config = config_of(args)
     check_output_dir(output_dir, config.model_type)
     check_trackers(training_args.report_to)
     answers = read_answers(Path(training_args.card)) if training_args.card else {}
@@ -122,10 +123,10 @@ def make_trainer(
             f"`max_target_length` is {args.max_target_length}, but the decoder writes at most "
             f"{config.decoder.max_position_embeddings} tokens."
         )
-    if args.packing and training_args.n_gpu > 1:
+    if args.packing and (gpus := training_args.n_gpu) > 1:
         raise InputError(
-            f"`packing` makes one row of a batch, which a process cannot deal out to {training_args.n_gpu} GPUs: start one "
-            f"for each, torchrun --nproc_per_node {training_args.n_gpu} -m trivium.training.finetune."
+            f"`packing` makes one row of a batch, which a process cannot deal out to {gpus} GPUs: start one for each, "
+            f"torchrun --nproc_per_node {gpus} -m trivium.training.finetune."
         )
     tokenizer = load_tokenizer(str(args.model))
     task = kind(tokenizer, family, args.form, positions_of(config))
@@ -166,6 +167,14 @@ def load_config(name: str | None) -> Any:
     if kind not in FAMILY_OF:
         raise InputError(f"'{name}' is a {kind} checkpoint, not one of Trivium: `trivium convert` may make one of it.")
     return FAMILIES[FAMILY_OF[kind]][0].from_pretrained(name)
+
+
+def config_of(args: FinetuneArguments) -> Any:
+    """The configuration to fine-tune with; raises what [`load_config`] and [`override`] raise."""
+    config = load_config(args.model)
+    overrides: dict[str, Any] = args.config_overrides or {}  # type: ignore[assignment]
+    family = FAMILY_OF[config.model_type]
+    return override(config, overrides, task_named(args.task).heads.get(family, "AutoModel"))
 
 
 def load_tokenizer(name: str) -> Any:
@@ -233,13 +242,14 @@ def features_of(task: Task, examples: Examples) -> datasets.Dataset:
 
 def load_model(args: FinetuneArguments, auto: str, task: Task, tokenizer: Any) -> Any:
     """The model with the task's head, in float32; raises `InputError` if its weights cannot be read."""
-    fields = task.head_fields() | {"pad_token_id": tokenizer.pad_token_id}
+    config = config_of(args)
+    config.update(task.head_fields() | {"pad_token_id": tokenizer.pad_token_id})
     model_class = getattr(transformers, auto)
     try:
         if args.from_scratch:
-            return model_class.from_config(transformers.AutoConfig.from_pretrained(args.model, **fields))
+            return model_class.from_config(config)
         # A head for other labels is another head.
-        return model_class.from_pretrained(args.model, dtype=torch.float32, ignore_mismatched_sizes=True, **fields)
+        return model_class.from_pretrained(args.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

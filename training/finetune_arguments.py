@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from ..configuration.errors import InputError
 from .arguments import RunArguments, mapping, setting
+from .overriding import changes_answers
 from .tasks.task import Form
+
+NESTED = ("columns", "config_overrides", "lora_config")  # fields that are mappings
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -65,10 +68,19 @@ class FinetuneArguments:
     merge: bool = setting(True, "lora: leave a whole model with the adapter merged; false leaves the adapter alone")
     from_scratch: bool = setting(False, "keep the model's shape and tokenizer, but begin with random weights")
 
+    config_overrides: dict[str, Any] | str | None = setting(
+        None, "other values for fields of the model's configuration: --config_overrides.attention_dropout 0"
+    )
+
     def __post_init__(self) -> None:
         self.columns = mapping("columns", self.columns, "the task's columns to those of the data")
         self.lora_config = mapping("lora_config", self.lora_config, "fields of peft.LoraConfig to values")
+        self.config_overrides = mapping("config_overrides", self.config_overrides, "fields of the model to values")
         self.lora |= bool(self.lora_config)
+        if self.lora and not self.merge and changes_answers(self.config_overrides or {}):
+            raise InputError(
+                "an adapter alone does not keep `config_overrides`: leave `merge` out, or override dropout."
+            )
         if not 0 < self.held_out_fraction < 1:
             raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {self.held_out_fraction}.")
         for name in ("max_length", "max_train_examples", "max_target_length", "num_beams"):

@@ -22,6 +22,7 @@ def command(tokenizers, tmp_path):
 
 def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
     more = ["--seeds", "1", "2", "--examples", "12", "24", "--from_scratch_too", "true", "--disable_tqdm", "true"]
+    more += ["--config_overrides.hidden_dropout", "0.2"]
     assert compare.main([*command, *more]) == 0
     result = json.loads((tmp_path / "out" / "compare.json").read_text())
     rows = {(row["model"].removeprefix(f"{tmp_path}/"), row["examples"]): row for row in result["rows"]}
@@ -30,6 +31,8 @@ def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
     assert all(row["seeds"] == 2 and row["split"] == "test" for row in rows.values())
     folder = tmp_path / "out"
     one = [json.loads(path.read_text())["metrics"] for path in sorted(folder.glob("*encoder_12_*/trivium_run.json"))]
+    recorded = [json.loads(path.read_text())["finetuning"] for path in folder.glob("*/trivium_run.json")]
+    assert all(record["config_overrides"] == {"hidden_dropout": 0.2} for record in recorded)
     measured = [metrics["test_loss"] for metrics in one]
     assert rows["encoder", 12]["mean"]["loss"] == pytest.approx(sum(measured) / 2) and measured[0] != measured[1]
     assert rows["encoder", 12]["deviation"]["loss"] == pytest.approx(abs(measured[0] - measured[1]) / 2**0.5)
