@@ -23,11 +23,10 @@ from transformers import AutoTokenizer, EarlyStoppingCallback, PreTrainedConfig,
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from ..configuration.errors import InputError
-from ..model_cards.answers import read_answers
 from ..model_cards.weights import weights_stamp
 from .arguments import parse
-from .checkpoints import RUN_FILE, TRAINER_STATE, check_output_dir, clear, replacing
-from .continuing import find_checkpoint, finished_run, settings_of
+from .checkpoints import RUN_FILE, TRAINER_STATE, clear, replacing
+from .continuing import find_beginning
 from .emissions import EmissionsCallback
 from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .finetuning import FinetuneTrainer, Measured, ShuffledExamples
@@ -40,7 +39,7 @@ from .tasks.examples import Examples, hold_out, read_splits
 from .tasks.stored import Stored, write_task
 from .tasks.table import roles_of, task_named
 from .tasks.task import Task
-from .trackers import check_trackers, one_run
+from .trackers import one_run
 from .verbs import run
 
 FAMILY_OF = {config.model_type: family for family, (config, _) in FAMILIES.items()}
@@ -88,14 +87,9 @@ def finetune(
     """
     output_dir = Path(training_args.output_dir or "")
     config = config_of(args)
-    check_output_dir(output_dir, config.model_type)
-    check_trackers(training_args.report_to)
-    answers = read_answers(Path(training_args.card)) if training_args.card else {}
-    settings = settings_of(args, training_args)
-    resumed = find_checkpoint(training_args, output_dir, config.model_type, settings)
-    if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
-        print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
-        return FinetuneResult(str(output_dir), record["metrics"])
+    settings, answers, resumed, finished = find_beginning(args, training_args, config.model_type)
+    if finished is not None:
+        return FinetuneResult(str(output_dir), finished)
     emissions = EmissionsCallback(training_args.emissions_country) if training_args.emissions_country else None
     trainer, test, counts = make_trainer(args, training_args, config)
     trainer.settings, trainer.answers = settings, answers
