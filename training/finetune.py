@@ -284,6 +284,7 @@ def save(trainer: FinetuneTrainer, args: FinetuneArguments, record: dict[str, An
         if training_args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
             labels = trainer.task.head_fields().get("id2label")
+            trainer.task.write(folder, trainer.model.config)
             write_task(folder, Stored(args.task, args.form, labels and [*labels.values()]))
             record["weights"] = weights_stamp(folder)
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")

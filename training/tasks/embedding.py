@@ -1,6 +1,7 @@
 """A vector for a text, near those of texts that go with it (Reimers & Gurevych, 2019; Gao et al., 2021)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ...modeling.documents import find_documents
 from ...modeling.heads import pool_first, pool_last, pool_mean
 from .examples import Unusable
 from .metrics import measure
+from .sentence_transformer import write_modules
 from .task import Row, Task, by_length, text_in, tokens_of
 
 TOGETHER = 1024  # texts that are compared with all partners at once
@@ -35,6 +37,10 @@ class TextEmbedding(Task):
         self.pooling = self.form.pooling or ("last" if self.family == "decoder" else "mean")
         if self.pooling not in POOLINGS:
             raise InputError(f"`pooling` is {', '.join(POOLINGS)}, not '{self.pooling}'.")
+
+    def write(self, folder: Path, config: Any) -> None:
+        """What makes a `SentenceTransformer` of the model, with the same vectors."""
+        write_modules(folder, config.hidden_size, self.pooling, self.max_length)
 
     def check_read(self, row: Row) -> None:
         """Raises `Unusable` for an empty text."""

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -118,6 +119,10 @@ class Task(ABC):
 
     def recall(self, config: Any) -> None:
         """The opposite of `head_fields`: takes what `learn` would have found from a configuration."""
+        return None
+
+    def write(self, folder: Path, config: Any) -> None:
+        """Writes what other libraries want to find beside a model of this task; `config` is the model's."""
         return None
 
     @abstractmethod
