@@ -215,10 +215,11 @@ def read_examples(
             args.held_out_fraction,
             [role for role in kind.reads if role in splits["train"].rows.features],
         )
-    most = args.max_train_examples
-    if most is not None and most < len(splits["train"]):
-        chosen = np.random.default_rng(seed).permutation(len(splits["train"]))[:most]
-        splits["train"] = Examples(splits["train"].rows.select(chosen), splits["train"].name)
+    limits = dict.fromkeys(splits, (args.max_eval_examples, 0)) | {"train": (args.max_train_examples, seed)}
+    for name, (most, drawn_by) in limits.items():
+        if most is not None and most < len(splits[name]):
+            chosen = np.random.default_rng(drawn_by).permutation(len(splits[name]))[:most]
+            splits[name] = Examples(splits[name].rows.select(chosen), splits[name].name)
     return splits, skipped
 
 
@@ -243,18 +244,28 @@ def load_model(args: FinetuneArguments, auto: str, task: Task, tokenizer: Any) -
         if args.from_scratch:
             return model_class.from_config(config)
         # A head for other labels is another head.
-        return model_class.from_pretrained(args.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+        model, loaded = model_class.from_pretrained(
+            args.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"the weights of '{args.model}' cannot be read: {' '.join(str(error).split())}") from error
+    new = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
+    if new and args.max_train_examples == 0:
+        raise InputError(
+            f"'{args.model}' has no weights for '{min(new)}' of this task's head, so that there is nothing to measure "
+            "without training: give `max_train_examples` above 0."
+        )
+    return model
 
 
 def train_and_measure(trainer: FinetuneTrainer, resumed: Path | None, test: Measured | None) -> dict[str, Any]:
     """Trains, and measures the best model: loss and answers, on what it was chosen by and on the test split."""
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if len(trainer.train_dataset):
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.stopped and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(trainer.state.global_step)
     work = trainer.throughput.totals(trainer.sum_over_processes)

@@ -42,7 +42,10 @@ class FinetuneArguments:
         None, "names of the columns, where they are not the task's own: --columns.text sentence"
     )
     held_out_fraction: float = setting(0.1, "share of the examples to measure on, where there is no validation split")
-    max_train_examples: int | None = setting(None, "train on so many examples only, drawn by the seed")
+    max_train_examples: int | None = setting(
+        None, "train on so many examples only, drawn by the seed; 0 measures the model as it is"
+    )
+    max_eval_examples: int | None = setting(None, "measure on so many examples of a split only, always the same")
     skip_bad: bool = setting(False, "leave out examples that cannot be used, and count them")
 
     max_length: int | None = setting(None, "tokens of a text, or of a window of one; by default what the model reads")
@@ -83,9 +86,10 @@ class FinetuneArguments:
             )
         if not 0 < self.held_out_fraction < 1:
             raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {self.held_out_fraction}.")
-        for name in ("max_length", "max_train_examples", "max_target_length", "num_beams"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"`{name}` must be at least 1, not {value}.")
+        for name in ("max_length", "max_train_examples", "max_eval_examples", "max_target_length", "num_beams"):
+            bound = 0 if name == "max_train_examples" else 1
+            if (value := getattr(self, name)) is not None and value < bound:
+                raise InputError(f"`{name}` must be at least {bound}, not {value}.")
 
     @property
     def form(self) -> Form:
