@@ -25,7 +25,7 @@ from ..model_cards.text import redact
 from .arguments import parse, setting
 from .evaluate import markdown, write_whole
 from .finetune import finetune
-from .finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .tasks.table import TASKS, task_named
 from .verbs import run
 
@@ -42,7 +42,9 @@ class CompareArguments:
     seeds: list[int] = dataclasses.field(
         default_factory=lambda: [1, 2, 3], metadata={"help": "of the head, the order and the choice of examples"}
     )
-    examples: list[int] | None = setting(None, "numbers of examples to train on; by default all, once")
+    examples: list[int] | None = setting(
+        None, "numbers of examples to train on; 0 measures a model as it is; by default all, once"
+    )
     from_scratch_too: bool = setting(False, "train each model also with random weights instead of its own")
     keep_models: bool = setting(False, "keep the weights of every run")
 
@@ -64,8 +66,8 @@ class Run(NamedTuple):
     def folder(self) -> str:
         """What the folder of the run is called."""
         model = self.model.strip("/").replace("/", "-")
-        parts = [model, *(["scratch"] if self.from_scratch else []), str(self.examples or "all"), str(self.seed)]
-        return "_".join(parts)
+        count = "all" if self.examples is None else self.examples
+        return "_".join([model, *(["scratch"] if self.from_scratch else []), f"{count}_{self.seed}"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     comparison, args, training_args = parse(
         given,
         (CompareArguments, FinetuneArguments, FinetuneTrainingArguments),
-        nested=("columns", "lora_config"),
+        nested=NESTED,
         prog="trivium compare",
         description=(__doc__ or "").partition("\n")[0],
     )
@@ -132,6 +134,7 @@ def plan(comparison: CompareArguments) -> list[Run]:
     return [
         Run(model, scratch, size, seed)
         for size, model, scratch, seed in product(sizes, comparison.models, beginnings, comparison.seeds)
+        if size != 0 or (seed == comparison.seeds[0] and not scratch)  # nothing is drawn where nothing is trained
     ]
 
 
@@ -178,7 +181,7 @@ def summarize(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def report(result: dict[str, Any]) -> str:
     """The table, in Markdown."""
     names = [name for name in result["rows"][0]["mean"] if name != "loss"] + ["loss"]
-    some = ["examples"] if any(row["examples"] for row in result["rows"]) else []
+    some = ["examples"] if any(row["examples"] is not None for row in result["rows"]) else []
     head = ["model", "parameters", *some, *names]
     rows = []
     for row in result["rows"]:
@@ -187,9 +190,9 @@ def report(result: dict[str, Any]) -> str:
             spread = row["deviation"][name]
             cells[name] = f"{row['mean'][name]:.3f}" + (f" ± {spread:.3f}" if spread is not None else "")
         rows.append(cells)
-    first = result["rows"][0]
-    note = f"{result['task']} on {', '.join(result['data'])}: the {first['split']} split"
-    note += f", mean ± standard deviation over {first['seeds']} seeds." if first["seeds"] > 1 else ", one seed."
+    split, seeds = result["rows"][0]["split"], max(row["seeds"] for row in result["rows"])
+    note = f"{result['task']} on {', '.join(result['data'])}: the {split} split"
+    note += f", mean ± standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
     return f"{markdown(rows, {name: METRICS.get(name, name.replace('_', ' ')) for name in head})}\n\n{note}"
 
 
@@ -220,7 +223,8 @@ def draw(result: dict[str, Any], path: Path) -> bool:
                     label=model,
                     linestyle="--" if model.endswith(SCRATCH) else "-",
                 )
-            axes.set_xscale("log")
+            least = min(count for row in result["rows"] if (count := row["examples"]))
+            axes.set_xscale("symlog", linthresh=least)  # logarithmic from there on, so that 0 has a place
             axes.set_xlabel("examples to train on")
             axes.legend(frameon=False)
         else:

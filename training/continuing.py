@@ -3,19 +3,21 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..configuration.errors import InputError
+from ..model_cards.answers import read_answers
 from .arguments import RunArguments
-from .checkpoints import RUN_FILE, checkpoint_to_resume, read_run_state
+from .checkpoints import RUN_FILE, check_output_dir, checkpoint_to_resume, read_run_state
 from .tensor_parallel import tensor_parallel_size
+from .trackers import check_trackers
 
 # Without these being as they were a checkpoint does not fit: its weights, its optimizer, or its place in the data.
 FIXED = frozenset(
     "family objective max_length packing tokenizer tokenizer_algorithm vocab_size model architecture "
     "data streaming mixture text_column target_column data_config data_split held_out_fraction "
     "seed data_seed muon optim task columns validation_data max_target_length stride pieces prompt pooling "
-    "from_scratch max_train_examples lora lora_config".split()
+    "from_scratch config_overrides max_train_examples max_eval_examples lora lora_config".split()
 )
 # How long to train; a run may be prolonged.
 DURATION = frozenset("max_steps max_tokens num_train_epochs cooldown_steps".split())
@@ -27,6 +29,40 @@ OTHER = frozenset(
 IRRELEVANT = frozenset(["max_held_out_blocks", "skip_bad", "test_data", "num_beams", "merge"])
 
 logger = logging.getLogger(__name__)
+
+
+class Beginning(NamedTuple):
+    """Where a run begins.
+
+    Attributes:
+        settings: what decides what it learns; see [`settings_of`].
+        answers: what the user says for the card.
+        resumed: the checkpoint that it goes on from, if any.
+        metrics: what was measured, if there is nothing left to do.
+    """
+
+    settings: dict[str, Any]
+    answers: dict[str, Any]
+    resumed: Path | None
+    metrics: dict[str, Any] | None
+
+
+def find_beginning(args: Any, training_args: RunArguments, model_type: str) -> Beginning:
+    """What of the run in `training_args.output_dir` has been done; `args` are those of the verb.
+
+    Raises:
+        InputError: a folder, a tracker, a card's answers or a checkpoint that cannot be used, or with other settings.
+    """
+    output_dir = Path(training_args.output_dir or "")
+    check_output_dir(output_dir, model_type)
+    check_trackers(training_args.report_to)
+    answers = read_answers(Path(training_args.card)) if training_args.card else {}
+    settings = settings_of(args, training_args)
+    resumed = find_checkpoint(training_args, output_dir, model_type, settings)
+    finished = None if training_args.fresh else finished_run(output_dir, settings, resumed is not None)
+    if finished:
+        print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
+    return Beginning(settings, answers, resumed, finished and finished["metrics"])
 
 
 def settings_of(args: Any, training_args: RunArguments) -> dict[str, Any]:

@@ -23,15 +23,15 @@ from transformers import AutoTokenizer, EarlyStoppingCallback, PreTrainedConfig,
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from ..configuration.errors import InputError
-from ..model_cards.answers import read_answers
 from ..model_cards.weights import weights_stamp
 from .arguments import parse
-from .checkpoints import RUN_FILE, TRAINER_STATE, check_output_dir, clear, replacing
-from .continuing import find_checkpoint, finished_run, settings_of
+from .checkpoints import RUN_FILE, TRAINER_STATE, clear, replacing
+from .continuing import find_beginning
 from .emissions import EmissionsCallback
-from .finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .finetuning import FinetuneTrainer, Measured, ShuffledExamples
 from .lora import add_adapter
+from .overriding import override
 from .pretrain import FAMILIES
 from .record import finetune_record, now
 from .stopping import Stopped
@@ -39,7 +39,7 @@ from .tasks.examples import Examples, hold_out, read_splits
 from .tasks.stored import Stored, write_task
 from .tasks.table import roles_of, task_named
 from .tasks.task import Task
-from .trackers import check_trackers, one_run
+from .trackers import one_run
 from .verbs import run
 
 FAMILY_OF = {config.model_type: family for family, (config, _) in FAMILIES.items()}
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     args, training_args = parse(
         given,
         (FinetuneArguments, FinetuneTrainingArguments),
-        nested=("columns", "lora_config"),
+        nested=NESTED,
         prog="trivium finetune",
         description=(__doc__ or "").partition("\n")[0],
     )
@@ -86,15 +86,10 @@ def finetune(
         Stopped: SIGTERM came; a checkpoint was saved.
     """
     output_dir = Path(training_args.output_dir or "")
-    config = load_config(args.model)
-    check_output_dir(output_dir, config.model_type)
-    check_trackers(training_args.report_to)
-    answers = read_answers(Path(training_args.card)) if training_args.card else {}
-    settings = settings_of(args, training_args)
-    resumed = find_checkpoint(training_args, output_dir, config.model_type, settings)
-    if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
-        print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
-        return FinetuneResult(str(output_dir), record["metrics"])
+    config = config_of(args)
+    settings, answers, resumed, finished = find_beginning(args, training_args, config.model_type)
+    if finished is not None:
+        return FinetuneResult(str(output_dir), finished)
     emissions = EmissionsCallback(training_args.emissions_country) if training_args.emissions_country else None
     trainer, test, counts = make_trainer(args, training_args, config)
     trainer.settings, trainer.answers = settings, answers
@@ -121,6 +116,11 @@ def make_trainer(
         raise InputError(
             f"`max_target_length` is {args.max_target_length}, but the decoder writes at most "
             f"{config.decoder.max_position_embeddings} tokens."
+        )
+    if args.packing and (gpus := training_args.n_gpu) > 1:
+        raise InputError(
+            f"`packing` makes one row of a batch, which a process cannot deal out to {gpus} GPUs: start one for each, "
+            f"torchrun --nproc_per_node {gpus} -m trivium.training.finetune."
         )
     tokenizer = load_tokenizer(str(args.model))
     task = kind(tokenizer, family, args.form, positions_of(config))
@@ -161,6 +161,14 @@ def load_config(name: str | None) -> Any:
     if kind not in FAMILY_OF:
         raise InputError(f"'{name}' is a {kind} checkpoint, not one of Trivium: `trivium convert` may make one of it.")
     return FAMILIES[FAMILY_OF[kind]][0].from_pretrained(name)
+
+
+def config_of(args: FinetuneArguments) -> Any:
+    """The configuration to fine-tune with; raises what [`load_config`] and [`override`] raise."""
+    config = load_config(args.model)
+    overrides: dict[str, Any] = args.config_overrides or {}  # type: ignore[assignment]
+    family = FAMILY_OF[config.model_type]
+    return override(config, overrides, task_named(args.task).heads.get(family, "AutoModel"))
 
 
 def load_tokenizer(name: str) -> Any:
@@ -207,10 +215,11 @@ def read_examples(
             args.held_out_fraction,
             [role for role in kind.reads if role in splits["train"].rows.features],
         )
-    most = args.max_train_examples
-    if most is not None and most < len(splits["train"]):
-        chosen = np.random.default_rng(seed).permutation(len(splits["train"]))[:most]
-        splits["train"] = Examples(splits["train"].rows.select(chosen), splits["train"].name)
+    limits = dict.fromkeys(splits, (args.max_eval_examples, 0)) | {"train": (args.max_train_examples, seed)}
+    for name, (most, drawn_by) in limits.items():
+        if most is not None and most < len(splits[name]):
+            chosen = np.random.default_rng(drawn_by).permutation(len(splits[name]))[:most]
+            splits[name] = Examples(splits[name].rows.select(chosen), splits[name].name)
     return splits, skipped
 
 
@@ -228,24 +237,35 @@ def features_of(task: Task, examples: Examples) -> datasets.Dataset:
 
 def load_model(args: FinetuneArguments, auto: str, task: Task, tokenizer: Any) -> Any:
     """The model with the task's head, in float32; raises `InputError` if its weights cannot be read."""
-    fields = task.head_fields() | {"pad_token_id": tokenizer.pad_token_id}
+    config = config_of(args)
+    config.update(task.head_fields() | {"pad_token_id": tokenizer.pad_token_id})
     model_class = getattr(transformers, auto)
     try:
         if args.from_scratch:
-            return model_class.from_config(transformers.AutoConfig.from_pretrained(args.model, **fields))
+            return model_class.from_config(config)
         # A head for other labels is another head.
-        return model_class.from_pretrained(args.model, dtype=torch.float32, ignore_mismatched_sizes=True, **fields)
+        model, loaded = model_class.from_pretrained(
+            args.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"the weights of '{args.model}' cannot be read: {' '.join(str(error).split())}") from error
+    new = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
+    if new and args.max_train_examples == 0:
+        raise InputError(
+            f"'{args.model}' has no weights for '{min(new)}' of this task's head, so that there is nothing to measure "
+            "without training: give `max_train_examples` above 0."
+        )
+    return model
 
 
 def train_and_measure(trainer: FinetuneTrainer, resumed: Path | None, test: Measured | None) -> dict[str, Any]:
     """Trains, and measures the best model: loss and answers, on what it was chosen by and on the test split."""
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if len(trainer.train_dataset):
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.stopped and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(trainer.state.global_step)
     work = trainer.throughput.totals(trainer.sum_over_processes)
@@ -275,6 +295,7 @@ def save(trainer: FinetuneTrainer, args: FinetuneArguments, record: dict[str, An
         if training_args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
             labels = trainer.task.head_fields().get("id2label")
+            trainer.task.write(folder, trainer.model.config)
             write_task(folder, Stored(args.task, args.form, labels and [*labels.values()]))
             record["weights"] = weights_stamp(folder)
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")

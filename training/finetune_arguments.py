@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from ..configuration.errors import InputError
 from .arguments import RunArguments, mapping, setting
+from .overriding import changes_answers
 from .tasks.task import Form
+
+NESTED = ("columns", "config_overrides", "lora_config")  # fields that are mappings
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -39,7 +42,10 @@ class FinetuneArguments:
         None, "names of the columns, where they are not the task's own: --columns.text sentence"
     )
     held_out_fraction: float = setting(0.1, "share of the examples to measure on, where there is no validation split")
-    max_train_examples: int | None = setting(None, "train on so many examples only, drawn by the seed")
+    max_train_examples: int | None = setting(
+        None, "train on so many examples only, drawn by the seed; 0 measures the model as it is"
+    )
+    max_eval_examples: int | None = setting(None, "measure on so many examples of a split only, always the same")
     skip_bad: bool = setting(False, "leave out examples that cannot be used, and count them")
 
     max_length: int | None = setting(None, "tokens of a text, or of a window of one; by default what the model reads")
@@ -51,6 +57,13 @@ class FinetuneArguments:
     pooling: str | None = setting(None, "text-embedding: mean, first or last; by default mean, of a decoder last")
     temperature: float = setting(0.05, "text-embedding: what similarities are divided by")
 
+    packing: bool = setting(
+        False,
+        "lay the texts of a batch end to end instead of padding them, where they are trained on, measured and "
+        "classified; it changes no answer. multiple-choice reads rows and cannot; texts and answers to questions are "
+        "searched for in padded batches either way",
+    )
+
     lora: bool = setting(False, "train an adapter of PEFT (LoRA) and the new head instead of all weights")
     lora_config: dict[str, Any] | str | None = setting(
         None, "fields of peft.LoraConfig: --lora_config.r 8 --lora_config.use_dora true"
@@ -58,15 +71,25 @@ class FinetuneArguments:
     merge: bool = setting(True, "lora: leave a whole model with the adapter merged; false leaves the adapter alone")
     from_scratch: bool = setting(False, "keep the model's shape and tokenizer, but begin with random weights")
 
+    config_overrides: dict[str, Any] | str | None = setting(
+        None, "other values for fields of the model's configuration: --config_overrides.attention_dropout 0"
+    )
+
     def __post_init__(self) -> None:
         self.columns = mapping("columns", self.columns, "the task's columns to those of the data")
         self.lora_config = mapping("lora_config", self.lora_config, "fields of peft.LoraConfig to values")
+        self.config_overrides = mapping("config_overrides", self.config_overrides, "fields of the model to values")
         self.lora |= bool(self.lora_config)
+        if self.lora and not self.merge and changes_answers(self.config_overrides or {}):
+            raise InputError(
+                "an adapter alone does not keep `config_overrides`: leave `merge` out, or override dropout."
+            )
         if not 0 < self.held_out_fraction < 1:
             raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {self.held_out_fraction}.")
-        for name in ("max_length", "max_train_examples", "max_target_length", "num_beams"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"`{name}` must be at least 1, not {value}.")
+        for name in ("max_length", "max_train_examples", "max_eval_examples", "max_target_length", "num_beams"):
+            bound = 0 if name == "max_train_examples" else 1
+            if (value := getattr(self, name)) is not None and value < bound:
+                raise InputError(f"`{name}` must be at least {bound}, not {value}.")
 
     @property
     def form(self) -> Form:

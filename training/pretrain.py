@@ -23,7 +23,6 @@ from ..configuration import TriviumDecoderConfig, TriviumEncoderConfig, TriviumE
 from ..configuration.architectures import architecture, find_architecture
 from ..configuration.errors import InputError
 from ..configuration.validation import TOKEN_IDS
-from ..model_cards.answers import read_answers
 from ..model_cards.weights import weights_stamp
 from ..modeling import (
     TriviumDecoderForCausalLM,
@@ -35,12 +34,11 @@ from .arguments import PretrainArguments, PretrainTrainingArguments, parse
 from .checkpoints import (
     RUN_FILE,
     TRAINER_STATE,
-    check_output_dir,
     clear,
     read_run_state,
     replacing,
 )
-from .continuing import find_checkpoint, finished_run, settings_of
+from .continuing import find_beginning
 from .data.sources import Texts
 from .emissions import EmissionsCallback
 from .objectives.choice import Made, Objective, choose_objective
@@ -49,7 +47,7 @@ from .record import data_record, now, run_record
 from .rows import describe, make_rows, read_sources, sample_texts, tokenized_documents, with_target_length
 from .sharded import check_resumable
 from .stopping import Stopped
-from .trackers import check_trackers, one_run
+from .trackers import one_run
 from .verbs import run
 
 FAMILIES: dict[str, tuple[Any, Any]] = {
@@ -103,14 +101,9 @@ def pretrain(
     config_class, _ = FAMILIES[args.family]
     if objective.head and training_args.label_smoothing_factor:
         raise InputError(f"`label_smoothing_factor` knows one loss, but '{args.objective}' has two: leave it out.")
-    check_output_dir(output_dir, config_class.model_type)
-    check_trackers(training_args.report_to)
-    answers = read_answers(Path(training_args.card)) if training_args.card else {}
-    settings = settings_of(args, training_args)
-    resumed = find_checkpoint(training_args, output_dir, config_class.model_type, settings)
-    if not training_args.fresh and (record := finished_run(output_dir, settings, resumed is not None)):
-        print(f"The run in '{output_dir}' is finished; --fresh true trains anew, another output_dir keeps it.")
-        return PretrainResult(str(output_dir), record["metrics"])
+    settings, answers, resumed, finished = find_beginning(args, training_args, config_class.model_type)
+    if finished is not None:
+        return PretrainResult(str(output_dir), finished)
     country = training_args.emissions_country
     emissions = EmissionsCallback(country) if country else None
     trainer, skipped = make_trainer(args, training_args, objective, resumed)

@@ -4,6 +4,8 @@ import json
 import time
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.training.finetuned import write_base, write_data
 from trivium.configuration import InputError
@@ -22,6 +24,7 @@ def command(tokenizers, tmp_path):
 
 def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
     more = ["--seeds", "1", "2", "--examples", "12", "24", "--from_scratch_too", "true", "--disable_tqdm", "true"]
+    more += ["--config_overrides.hidden_dropout", "0.2"]
     assert compare.main([*command, *more]) == 0
     result = json.loads((tmp_path / "out" / "compare.json").read_text())
     rows = {(row["model"].removeprefix(f"{tmp_path}/"), row["examples"]): row for row in result["rows"]}
@@ -30,6 +33,8 @@ def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
     assert all(row["seeds"] == 2 and row["split"] == "test" for row in rows.values())
     folder = tmp_path / "out"
     one = [json.loads(path.read_text())["metrics"] for path in sorted(folder.glob("*encoder_12_*/trivium_run.json"))]
+    recorded = [json.loads(path.read_text())["finetuning"] for path in folder.glob("*/trivium_run.json")]
+    assert all(record["config_overrides"] == {"hidden_dropout": 0.2} for record in recorded)
     measured = [metrics["test_loss"] for metrics in one]
     assert rows["encoder", 12]["mean"]["loss"] == pytest.approx(sum(measured) / 2) and measured[0] != measured[1]
     assert rows["encoder", 12]["deviation"]["loss"] == pytest.approx(abs(measured[0] - measured[1]) / 2**0.5)
@@ -49,3 +54,28 @@ def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
 def test_nothing_to_compare_is_said(command, change, said):
     with pytest.raises(InputError, match=said):
         compare.main([*command, *change])
+
+
+def test_a_model_is_measured_as_it_is(tokenizers, tmp_path):
+    """No examples: nothing is trained, and nothing depends on a seed."""
+    base = write_base(tmp_path / "decoder", "decoder", tokenizers["decoder"])
+    data = write_data(tmp_path / "data", "text-to-text")
+    command = ["--task", "text-to-text", "--models", str(base), "--data", str(data), "--output_dir"]
+    some = ["--examples", "0", "8", "--seeds", "1", "2", "--max_eval_examples", "5", "--max_target_length", "4"]
+    some += ["--max_steps", "2", "--keep_models", "true", "--disable_tqdm", "true"]
+    compare.main([*command, str(tmp_path / "out"), *some])
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["rows"]
+    assert [(row["examples"], row["seeds"]) for row in rows] == [(0, 1), (8, 2)]
+    assert rows[0]["mean"]["loss"] != rows[1]["mean"]["loss"]
+    assert "| 0  " in (tmp_path / "out" / "compare.md").read_text()
+    (untouched,) = (tmp_path / "out").glob("*_0_1")
+    record = json.loads((untouched / "trivium_run.json").read_text())
+    assert record["metrics"]["steps"] == record["metrics"]["tokens"] == 0
+    assert record["finetuning"]["examples"]["train"] == 0 and record["finetuning"]["examples"]["test"] == 5
+    weights, same = (load_file(folder / "model.safetensors") for folder in (untouched, base))
+    assert all(torch.equal(weights[name], same[name]) for name in same)
+
+
+def test_a_head_that_is_new_is_not_measured_as_it_is(command):
+    with pytest.raises(InputError, match=r"no weights for 'score.*above 0"):
+        compare.main([*command, "--examples", "0"])

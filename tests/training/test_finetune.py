@@ -11,6 +11,7 @@ import torch
 from transformers import pipeline
 
 from tests.training.finetuned import CASES, examples, finetune, write_base, write_data
+from trivium.configuration import InputError
 from trivium.training import finetune as verb
 from trivium.training import predict
 from trivium.training.finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
@@ -135,6 +136,37 @@ def test_a_bad_end_is_not_kept(bases, tmp_path):
     losses = {entry["step"]: entry["eval_accuracy"] for entry in history if "eval_accuracy" in entry}
     assert losses[120] < losses[60] and bad.metrics["best_step"] <= 60
     assert bad.metrics["validation_accuracy"] == max(losses.values()) == good.metrics["validation_accuracy"]
+
+
+@pytest.mark.parametrize(
+    "task, family, lora",
+    [
+        ("text-classification", "encoder", {"r": 4, "lora_dropout": 0.0}),
+        ("token-classification", "decoder", None),
+        ("text-to-text", "encoder-decoder", None),
+        pytest.param("text-embedding", "encoder", None, marks=pytest.mark.slow),
+        pytest.param("question-answering", "encoder-decoder", {"r": 4, "lora_dropout": 0.0}, marks=pytest.mark.slow),
+    ],
+)
+def test_packing_changes_neither_what_is_learnt_nor_what_is_measured(task, family, lora, bases, tmp_path):
+    data = write_data(tmp_path / "data", task)
+    found = []
+    for packing in (False, True):
+        training = dict(gradient_accumulation_steps=2, logging_steps=1, per_device_train_batch_size=4)
+        more = {"lora_config": lora} if lora else {}
+        finetune(task, bases[family], data, tmp_path / str(packing), training, packing=packing, **more)
+        log = json.loads((tmp_path / str(packing) / "trainer_state.json").read_text())["log_history"]
+        found.append([entry[name] for entry in log for name in ("loss", "eval_loss", "test_loss") if name in entry])
+        waste = [entry["waste"] for entry in log if "waste" in entry]
+        assert (max(waste) == 0) == packing
+    assert len(found[0]) == 7 and found[1] == pytest.approx(found[0], abs=1e-4)
+
+
+def test_one_row_is_not_dealt_out_to_several_devices(bases, tmp_path, monkeypatch):
+    monkeypatch.setattr(FinetuneTrainingArguments, "n_gpu", 2)
+    data = write_data(tmp_path / "data", "text-classification")
+    with pytest.raises(InputError, match="`packing` makes one row of a batch, which a process cannot deal out to 2"):
+        finetune("text-classification", bases["encoder"], data, tmp_path / "model", packing=True)
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4}])

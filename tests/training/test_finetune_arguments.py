@@ -5,7 +5,7 @@ import pytest
 from trivium.configuration import InputError
 from trivium.training.arguments import RECIPES, parse, read_recipe
 from trivium.training.corpora.catalogue import CORPORA
-from trivium.training.finetune_arguments import FinetuneArguments, FinetuneTrainingArguments
+from trivium.training.finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from trivium.training.tasks.table import TASKS, roles_of
 
 TYPES = (FinetuneArguments, FinetuneTrainingArguments)
@@ -14,7 +14,7 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if "task" in read_re
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_fits_its_task_and_its_data(name, tmp_path):
-    args, training = parse(["--config", name, "--output_dir", str(tmp_path)], TYPES, nested=("columns", "lora_config"))
+    args, training = parse(["--config", name, "--output_dir", str(tmp_path)], TYPES, nested=NESTED)
     (data,) = args.data
     corpus = CORPORA[data.removeprefix("data/")]
     needed = {role for role, required in roles_of(TASKS[args.task]).items() if required}
@@ -33,14 +33,13 @@ def test_every_set_to_train_on_has_a_recipe():
         (["--held_out_fraction", "1"], "`held_out_fraction` must lie between 0 and 1, not 1.0."),
         (["--columns", "text"], "`columns` must map the task's columns to those of the data, not be 'text'."),
         (["--lora_config", "[8]"], "`lora_config` must map fields of peft.LoraConfig to values, not be [8]."),
+        (["--config_overrides", "1"], "`config_overrides` must map fields of the model to values, not be 1."),
         (["--laera", "true"], "'--laera' is not understood; did you mean 'lora'?"),
     ],
 )
 def test_what_cannot_be_is_said(given, said, tmp_path):
     with pytest.raises(InputError) as error:
-        parse(
-            ["--config", "sentiment", "--output_dir", str(tmp_path), *given], TYPES, nested=("columns", "lora_config")
-        )
+        parse(["--config", "sentiment", "--output_dir", str(tmp_path), *given], TYPES, nested=NESTED)
     assert str(error.value) == said
 
 
@@ -49,3 +48,9 @@ def test_an_adapter_is_asked_for_by_its_configuration_alone(tmp_path):
         ["sentiment", "--lora_config.r", "4", "--output_dir", str(tmp_path)], TYPES, nested=("lora_config",)
     )
     assert args.lora and args.lora_config == {"r": 4}
+
+
+def test_mappings_inside_mappings_are_said_one_by_one(tmp_path):
+    given = ["--config_overrides.attention_dropout", "0", "--config_overrides.decoder.hidden_dropout=0.1"]
+    (args, _) = parse(["sentiment", *given, "--output_dir", str(tmp_path)], TYPES, nested=NESTED)
+    assert args.config_overrides == {"attention_dropout": 0, "decoder": {"hidden_dropout": 0.1}}

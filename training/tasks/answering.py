@@ -9,7 +9,7 @@ import torch
 from ...modeling.pipelines.question_answering import QuestionAnsweringPipeline, trim
 from .examples import Unusable
 from .metrics import measure
-from .task import Row, Task, beginning, text_in
+from .task import Row, Task, beginning, flatten, pad, text_in
 from .windows import cut, need_offsets
 
 
@@ -92,6 +92,10 @@ class QuestionAnswering(Task):
                 first, last = (int(np.flatnonzero(numbers == number)[0]) for number in span)
             features.append({**feature, "start_positions": first, "end_positions": last})
         return features
+
+    def collate(self, features: list[Row]) -> dict[str, torch.Tensor]:
+        """A batch of windows; the places of answers are counted from the first column: they are padded after."""
+        return flatten(features) if self.form.packing else pad(self.tokenizer, features, "right")
 
     def items(self, batch: dict[str, torch.Tensor]) -> int:
         """Each window has one loss."""

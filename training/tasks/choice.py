@@ -20,6 +20,7 @@ class MultipleChoice(Task):
     reads = {"text": "the text", "choices": "the texts to choose from"}
     targets = {"label": "the number of the right one"}
     heads = {"encoder": "AutoModelForMultipleChoice"}
+    packs = False
     best = "accuracy"
     count: int | None = None  # of the choices; a model that was fine-tuned reads any number of them
 

@@ -1,16 +1,19 @@
 """A vector for a text, near those of texts that go with it (Reimers & Gurevych, 2019; Gao et al., 2021)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from ...configuration.errors import InputError
+from ...modeling.documents import find_documents
 from ...modeling.heads import pool_first, pool_last, pool_mean
 from .examples import Unusable
 from .metrics import measure
-from .task import Row, Task, by_length, pad, text_in, tokens_of
+from .sentence_transformer import write_modules
+from .task import Row, Task, by_length, text_in, tokens_of
 
 TOGETHER = 1024  # texts that are compared with all partners at once
 POOLINGS = {"mean": pool_mean, "first": pool_first, "last": pool_last}
@@ -35,6 +38,10 @@ class TextEmbedding(Task):
         if self.pooling not in POOLINGS:
             raise InputError(f"`pooling` is {', '.join(POOLINGS)}, not '{self.pooling}'.")
 
+    def write(self, folder: Path, config: Any) -> None:
+        """What makes a `SentenceTransformer` of the model, with the same vectors."""
+        write_modules(folder, config.hidden_size, self.pooling, self.max_length)
+
     def check_read(self, row: Row) -> None:
         """Raises `Unusable` for an empty text."""
         text_in(row, "text", "text")
@@ -54,13 +61,15 @@ class TextEmbedding(Task):
         return [{"texts": list(texts)} for texts in zip(*sides, strict=True)]
 
     def collate(self, features: list[Row]) -> dict[str, torch.Tensor]:
-        """The texts of a batch and then their partners, padded: (2 B, T)."""
-        return pad(self.tokenizer, [feature["texts"][side] for side in range(2) for feature in features])
+        """The texts of a batch and then their partners: (2 B, T), or (1, T) end to end."""
+        return self.lay_out([feature["texts"][side] for side in range(2) for feature in features])
 
     def vectors(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """(N, D), of length 1 each."""
         states = model(**batch).last_hidden_state
-        return F.normalize(POOLINGS[self.pooling](states, batch["attention_mask"], None).float(), dim=-1)
+        mask, lengths = batch.get("attention_mask"), batch.get("cu_seq_lens_q")
+        documents = find_documents(states.shape[:2], batch.get("position_ids"), mask, cu_seq_lens=lengths)
+        return F.normalize(POOLINGS[self.pooling](states, mask, documents).float(), dim=-1)
 
     def loss(self, model: Any, batch: dict[str, torch.Tensor], num_items_in_batch: Any = None) -> torch.Tensor:
         """Of finding partners, both ways round."""
@@ -72,7 +81,8 @@ class TextEmbedding(Task):
 
     def items(self, batch: dict[str, torch.Tensor]) -> int:
         """A text and its partner have one loss."""
-        return len(batch["input_ids"]) // 2
+        texts = len(batch["cu_seq_lens_q"]) - 1 if self.form.packing else len(batch["input_ids"])
+        return texts // 2
 
     @torch.no_grad()
     def embed(self, model: Any, texts: Sequence[str], batch_size: int) -> torch.Tensor:
@@ -80,7 +90,7 @@ class TextEmbedding(Task):
         features = self.read(texts) if texts else []
         found: list[Any] = [None] * len(texts)
         for numbers in by_length(features, batch_size):
-            batch = pad(self.tokenizer, [features[number] for number in numbers])
+            batch = self.lay_out([features[number] for number in numbers])
             vectors = self.vectors(model, {name: value.to(model.device) for name, value in batch.items()}).cpu()
             for number, vector in zip(numbers, vectors, strict=True):
                 found[number] = vector

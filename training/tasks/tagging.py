@@ -123,14 +123,13 @@ class TokenClassification(Task):
         tags = [np.full(len(row["tokens"]), nothing) for row in rows]
         margins = [np.full(len(row["tokens"]), -1) for row in rows]
         for batch in by_length(features, batch_size):
-            tensors = self.collate([features[number] for number in batch])
+            chosen = [features[number] for number in batch]
+            tensors = self.collate(chosen)
             logits = model(**{name: value.to(model.device) for name, value in tensors.items()}).logits.float()
-            for number, scores in zip(batch, logits.log_softmax(-1).cpu().numpy(), strict=True):
+            for number, scores in zip(batch, self.per_feature(logits.log_softmax(-1).cpu(), chosen), strict=True):
                 row, window = origins[number]
                 windows, owners, first = read[row]
-                length = len(windows.numbers[window])
-                scores = scores[-length:] if self.tokenizer.padding_side == "left" else scores[:length]
-                words, found, margin = self._answers(scores, windows.numbers[window], owners, first)
+                words, found, margin = self._answers(scores.numpy(), windows.numbers[window], owners, first)
                 better = margin > margins[row][words]
                 tags[row][words[better]], margins[row][words[better]] = found[better], margin[better]
         return [{"tags": [self.labels[number] for number in numbers]} for numbers in tags]

@@ -4,6 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +16,7 @@ from .examples import Examples, Unusable
 IGNORED = -100
 FLOAT32_MAX = torch.finfo(torch.float32).max
 CHARACTERS_OF_TOKEN = 32  # more than the tokens of a text have on average
+RAGGED: dict[str, int | None] = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "labels": IGNORED}
 Row = dict[str, Any]
 
 
@@ -30,6 +33,7 @@ class Form:
         num_beams: beams that answers are searched with.
         pooling: which states make the vector of a text: `mean`, `first` or `last`; `None` = mean, of a decoder last.
         temperature: what similarities are divided by before the softmax.
+        packing: whether the texts of a batch are laid end to end instead of padded; it changes no answer.
     """
 
     max_length: int | None = None
@@ -40,6 +44,7 @@ class Form:
     num_beams: int = 1
     pooling: str | None = None
     temperature: float = 0.05
+    packing: bool = False
 
     def __post_init__(self) -> None:
         if self.stride < 0:
@@ -58,6 +63,7 @@ class Task(ABC):
         targets: the columns that it learns from.
         optional: those of either that may be missing.
         heads: the Auto class of the model, by family.
+        packs: whether its head reads texts that are laid end to end.
         best: the metric that tells the best checkpoint, `loss` or one of `measure`; only of `loss` less is better.
     """
 
@@ -65,12 +71,15 @@ class Task(ABC):
     targets: ClassVar[dict[str, str]]
     optional: ClassVar[frozenset[str]] = frozenset()
     heads: ClassVar[dict[str, str]]
+    packs: ClassVar[bool] = True
     best: ClassVar[str]
 
     def __init__(self, tokenizer: Any, family: str, form: Form, limit: int | None = None):
         """`limit`: the most tokens that the model reads; `None` = it does not say."""
         if family not in self.heads:
             raise InputError(f"this task has no head for the family {family}: take one of {', '.join(self.heads)}.")
+        if form.packing and not self.packs:
+            raise InputError("`packing` lays texts end to end, but this task's head reads them in rows: leave it out.")
         self.tokenizer, self.family, self.form = tokenizer, family, form
         self.max_length = form.max_length or min(limit or 512, 512)
         if limit is not None and self.max_length > limit:
@@ -112,13 +121,29 @@ class Task(ABC):
         """The opposite of `head_fields`: takes what `learn` would have found from a configuration."""
         return None
 
+    def write(self, folder: Path, config: Any) -> None:
+        """Writes what other libraries want to find beside a model of this task; `config` is the model's."""
+        return None
+
     @abstractmethod
     def encode(self, rows: Sequence[Row]) -> list[Row]:
         """What is trained on: the features of rows, one or several of each."""
 
     def collate(self, features: list[Row]) -> dict[str, torch.Tensor]:
-        """A batch of features, padded."""
-        return pad(self.tokenizer, features)
+        """A batch of features; see [`lay_out`]."""
+        return self.lay_out(features)
+
+    def lay_out(self, features: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """Token ids and labels as tensors: padded, or end to end with `packing`."""
+        return flatten(features) if self.form.packing else pad(self.tokenizer, features)
+
+    def per_feature(self, values: torch.Tensor, features: Sequence[Row]) -> Sequence[torch.Tensor]:
+        """What a head says of each token of each of the features that were laid out: (B, T, ...) -> (T_i, ...) each."""
+        lengths = [len(feature["input_ids"]) for feature in features]
+        if self.form.packing:
+            return values[0].split(lengths)
+        left = self.tokenizer.padding_side == "left"
+        return [row[-length:] if left else row[:length] for row, length in zip(values, lengths, strict=True)]
 
     def loss(self, model: Any, batch: dict[str, torch.Tensor], num_items_in_batch: Any = None) -> torch.Tensor:
         """The mean loss of a batch, or its share of that of `num_items_in_batch`."""
@@ -147,14 +172,36 @@ def pad(tokenizer: Any, features: Sequence[Row], side: str | None = None) -> dic
     Raises:
         InputError: texts of different lengths, and no token to fill up with.
     """
-    fills = {"input_ids": tokenizer.pad_token_id, "decoder_input_ids": tokenizer.pad_token_id}
-    fills |= {"attention_mask": 0, "token_type_ids": 0, "labels": IGNORED}
+    fills = RAGGED | {"input_ids": tokenizer.pad_token_id}
     batch: dict[str, torch.Tensor] = {}
     for name in features[0]:
         values = [feature[name] for feature in features]
         if name in fills and isinstance(values[0], list):
             values = _filled(values, fills[name], (side or tokenizer.padding_side) == "left")
         batch[name] = torch.tensor(values)
+    return batch
+
+
+def flatten(features: Sequence[Row], target: str | None = None) -> dict[str, torch.Tensor]:
+    """Features end to end in one row, (1, T) for what is ragged, without padding or mask.
+
+    `position_ids` restart at each feature. `cu_seq_lens_q` and `_k` say the same, also of a single one, which restarts
+    nowhere.
+
+    Args:
+        target: of an encoder-decoder, what its decoder is to write; it has positions and lengths of its own.
+    """
+    batch: dict[str, torch.Tensor] = {}
+    for name in [name for name in features[0] if name != "attention_mask"]:
+        values = [feature[name] for feature in features]
+        is_ragged = name in RAGGED and isinstance(values[0], list)
+        batch[name] = torch.tensor([[*chain.from_iterable(values)]] if is_ragged else values)
+    sides = {"input_ids": ("", "k"), target: ("decoder_", "q")} if target else {"input_ids": ("", "qk")}
+    for name, (prefix, letters) in sides.items():
+        lengths = [len(feature[name]) for feature in features]
+        batch[f"{prefix}position_ids"] = torch.cat([torch.arange(length) for length in lengths])[None]
+        bounds = torch.tensor([0, *lengths]).cumsum(0).int()
+        batch |= {f"cu_seq_lens_{letter}": bounds for letter in letters}
     return batch
 
 

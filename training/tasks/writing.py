@@ -9,7 +9,7 @@ from ...configuration.errors import InputError
 from ..data.parts import first_line
 from .examples import Unusable
 from .metrics import measure
-from .task import IGNORED, Row, Task, beginning, by_length, pad, text_in, tokens_of
+from .task import IGNORED, Row, Task, beginning, by_length, flatten, pad, text_in, tokens_of
 from .windows import need_offsets
 
 
@@ -48,6 +48,12 @@ class WritingTask(Task):
             return {"input_ids": prompt, "attention_mask": [1] * len(prompt), "labels": answer}
         ids = prompt + answer
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [IGNORED] * len(prompt) + answer}
+
+    def collate(self, features: list[Row]) -> dict[str, torch.Tensor]:
+        """A batch; what the decoder of an encoder-decoder writes begins in the first column, and is padded after."""
+        if self.family == "decoder":
+            return super().collate(features)
+        return flatten(features, "labels") if self.form.packing else pad(self.tokenizer, features, "right")
 
     @torch.no_grad()
     def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
