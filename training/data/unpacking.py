@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from datasets.utils import tqdm
-from filelock import FileLock
+from huggingface_hub.utils import WeakFileLock
 
 from .opening import compression, copy_of, open_unpacking
 from .parts import PART_BYTES, Part
@@ -55,7 +55,7 @@ def unpack(path: str) -> int | None:
     try:
         copy = copy_of(path)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{copy}.lock"):
+        with WeakFileLock(f"{copy}.lock"):
             if not copy.exists():
                 _make_room(copy.parent)
                 _unpack(path, copy)
