@@ -285,7 +285,7 @@ def save(trainer: FinetuneTrainer, args: FinetuneArguments, record: dict[str, An
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
             labels = trainer.task.head_fields().get("id2label")
             trainer.task.write(folder, trainer.model.config)
-            write_task(folder, Stored(args.task, args.form, labels and [*labels.values()]))
+            write_task(folder, Stored(args.task, trainer.task.form, labels and [*labels.values()]))
             record["weights"] = weights_stamp(folder)
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
             trainer.state.save_to_json(str(folder / TRAINER_STATE))
