@@ -196,10 +196,10 @@ def read_examples(
         InputError: nothing to train on, or an example that cannot be used, with its place.
     """
     roles, columns = roles_of(kind), {role: str(name) for role, name in (args.columns or {}).items()}  # type: ignore[union-attr]
-    splits = read_splits(args.data, roles, columns, args.data_config)
+    splits = read_splits(args.data, roles, columns, args.data_config, args.skip_bad)
     for name, paths in (("validation", args.validation_data), ("test", args.test_data)):
         if paths:
-            found = read_splits(paths, roles, columns, args.data_config)
+            found = read_splits(paths, roles, columns, args.data_config, args.skip_bad)
             splits[name] = found.get(name) or next(iter(found.values()))
     if "train" not in splits:
         raise InputError(f"'{', '.join(args.data)}' has no split to train on.")
