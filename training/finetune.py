@@ -27,6 +27,7 @@ from ..model_cards.weights import weights_stamp
 from .arguments import parse
 from .checkpoints import RUN_FILE, TRAINER_STATE, clear, replacing
 from .continuing import find_beginning
+from .corpora.card import stated_of
 from .emissions import EmissionsCallback
 from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .finetuning import FinetuneTrainer, Measured, ShuffledExamples
@@ -94,6 +95,7 @@ def finetune(
     trainer, test, counts = make_trainer(args, training_args, config)
     trainer.settings, trainer.answers = settings, answers
     trainer.record |= finetune_record(args, training_args, counts, command) | {"settings": settings}
+    trainer.record["data"][0] |= stated_of(args.data)
     if emissions:
         trainer.add_callback(emissions)
     if training_args.should_save:
