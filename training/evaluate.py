@@ -180,6 +180,7 @@ def pretraining_of(args: EvaluateArguments) -> PretrainArguments:
     recorded = {name: value for name, value in read_record(args.model).items() if name in known}
     recorded |= {"family": families[fields["model_type"]], "data": args.data, "mixture": None}
     recorded |= {"model_name_or_path": args.model, "tokenizer": None, "model": None, "architecture": None}
+    recorded["pad_to_fixed_size"] = False  # nothing is compiled here
     training = PretrainArguments(**recorded)
     training.objective = measurable(args.objective or training.objective) or next(iter(OBJECTIVES[training.family]))
     training.max_length = args.max_length or training.max_length

@@ -27,6 +27,7 @@ from ..model_cards.weights import weights_stamp
 from .arguments import parse
 from .checkpoints import RUN_FILE, TRAINER_STATE, clear, replacing
 from .continuing import find_beginning
+from .corpora.card import stated_of
 from .emissions import EmissionsCallback
 from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .finetuning import FinetuneTrainer, Measured, ShuffledExamples
@@ -94,6 +95,7 @@ def finetune(
     trainer, test, counts = make_trainer(args, training_args, config)
     trainer.settings, trainer.answers = settings, answers
     trainer.record |= finetune_record(args, training_args, counts, command) | {"settings": settings}
+    trainer.record["data"][0] |= stated_of(args.data)
     if emissions:
         trainer.add_callback(emissions)
     if training_args.should_save:
@@ -196,10 +198,10 @@ def read_examples(
         InputError: nothing to train on, or an example that cannot be used, with its place.
     """
     roles, columns = roles_of(kind), {role: str(name) for role, name in (args.columns or {}).items()}  # type: ignore[union-attr]
-    splits = read_splits(args.data, roles, columns, args.data_config)
+    splits = read_splits(args.data, roles, columns, args.data_config, args.skip_bad)
     for name, paths in (("validation", args.validation_data), ("test", args.test_data)):
         if paths:
-            found = read_splits(paths, roles, columns, args.data_config)
+            found = read_splits(paths, roles, columns, args.data_config, args.skip_bad)
             splits[name] = found.get(name) or next(iter(found.values()))
     if "train" not in splits:
         raise InputError(f"'{', '.join(args.data)}' has no split to train on.")
@@ -296,7 +298,7 @@ def save(trainer: FinetuneTrainer, args: FinetuneArguments, record: dict[str, An
             (folder / TRAINING_ARGS_NAME).unlink()  # a pickle; the run's record says the same in JSON
             labels = trainer.task.head_fields().get("id2label")
             trainer.task.write(folder, trainer.model.config)
-            write_task(folder, Stored(args.task, args.form, labels and [*labels.values()]))
+            write_task(folder, Stored(args.task, trainer.task.form, labels and [*labels.values()]))
             record["weights"] = weights_stamp(folder)
             (folder / RUN_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
             trainer.state.save_to_json(str(folder / TRAINER_STATE))

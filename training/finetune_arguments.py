@@ -52,6 +52,10 @@ class FinetuneArguments:
     stride: int = setting(64, "token-classification, question-answering: tokens that two windows share")
     pieces: Literal["first", "all"] = setting("first", "token-classification: which pieces of a word learn its label")
     max_target_length: int = setting(128, "tokens of a text that is written")
+    max_answer_length: int | None = setting(
+        None,
+        "question-answering: tokens of an answer; by default of the longest to train on, or 30 if those are shorter",
+    )
     prompt: str = setting("{source}\n", "text-to-text: what a decoder reads before it writes")
     num_beams: int = setting(1, "beams that a text to write is searched with")
     pooling: str | None = setting(None, "text-embedding: mean, first or last; by default mean, of a decoder last")
@@ -86,7 +90,8 @@ class FinetuneArguments:
             )
         if not 0 < self.held_out_fraction < 1:
             raise InputError(f"`held_out_fraction` must lie between 0 and 1, not {self.held_out_fraction}.")
-        for name in ("max_length", "max_train_examples", "max_eval_examples", "max_target_length", "num_beams"):
+        counts = ("max_train_examples", "max_eval_examples", "num_beams")
+        for name in ("max_length", "max_target_length", "max_answer_length", *counts):
             bound = 0 if name == "max_train_examples" else 1
             if (value := getattr(self, name)) is not None and value < bound:
                 raise InputError(f"`{name}` must be at least {bound}, not {value}.")

@@ -127,7 +127,7 @@ def read_input(args: PredictArguments, task: Task) -> Examples:
     roles = roles_of(type(task), with_targets=args.measure)
     if all(path.endswith(".txt") for path in args.input):
         return _read_lines(args.input, next(iter(roles)), roles)
-    examples = read_splits(args.input, roles, columns)
+    examples = read_splits(args.input, roles, columns, skip_bad=args.skip_bad)
     found = examples.get("train") or next(iter(examples.values()))
     return found.checked(task.check if args.measure else task.check_read, args.skip_bad)[0]
 

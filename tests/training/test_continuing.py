@@ -2,21 +2,17 @@
 
 import dataclasses
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
-import psutil
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 import trivium
+from tests.training.interrupted import KILLED_IN_A_SAVE, running, stop_at, stop_two_processes, wait_for_steps
 from trivium.configuration import InputError
 from trivium.training import pretrain as verb
 from trivium.training.arguments import PretrainArguments, PretrainTrainingArguments, parse
@@ -60,22 +56,10 @@ def same_weights(one, other):
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
 
 
-def stop_at(monkeypatch, step, number=signal.SIGTERM):
-    """Sends this process a signal in the middle of a step, once."""
-    real = verb.PretrainTrainer.training_step
-
-    def training_step(self, *args, **kwargs):
-        if self.state.global_step == step - 1:
-            os.kill(os.getpid(), number)
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(verb.PretrainTrainer, "training_step", training_step)
-
-
 def test_sigterm_saves_and_exits_and_the_same_command_ends_where_it_would_have(argv, tmp_path, monkeypatch, capsys):
     assert run(verb.main, argv(out="whole")) == 0
     with monkeypatch.context() as patch:
-        stop_at(patch, 3)
+        stop_at(patch, verb.PretrainTrainer, 3)
         assert run(verb.main, argv()) == STOPPED == 143
     assert "stopped after step 3 as SIGTERM asked; the same command goes on" in capsys.readouterr().err
     assert [path.name for path in checkpoints_in(tmp_path / "out")] == ["checkpoint-2", "checkpoint-3"]
@@ -123,7 +107,7 @@ def test_a_finished_run_can_be_prolonged_and_begun_afresh(argv, tmp_path, capsys
     ids=str,
 )
 def test_a_change_that_does_not_fit_the_checkpoint_is_refused(argv, tmp_path, monkeypatch, capsys, changed, words):
-    stop_at(monkeypatch, 3)
+    stop_at(monkeypatch, verb.PretrainTrainer, 3)
     run(verb.main, argv())
     monkeypatch.undo()
     capsys.readouterr()
@@ -134,7 +118,7 @@ def test_a_change_that_does_not_fit_the_checkpoint_is_refused(argv, tmp_path, mo
 
 
 def test_a_change_that_fits_is_said(argv, monkeypatch, capsys, caplog):
-    stop_at(monkeypatch, 3)
+    stop_at(monkeypatch, verb.PretrainTrainer, 3)
     run(verb.main, argv())
     monkeypatch.undo()
     assert run(verb.main, argv(learning_rate=1e-4, max_steps=7)) == 0
@@ -151,7 +135,7 @@ def test_a_change_after_the_end_is_refused_until_said(argv, capsys):
 def test_data_that_changed_since_is_refused(argv, data_file, tmp_path, monkeypatch, capsys):
     own = tmp_path / "own.jsonl"
     own.write_bytes(data_file.read_bytes())
-    stop_at(monkeypatch, 3)
+    stop_at(monkeypatch, verb.PretrainTrainer, 3)
     run(verb.main, argv(data=str(own)))
     monkeypatch.undo()
     with open(own, "a") as file:
@@ -162,7 +146,7 @@ def test_data_that_changed_since_is_refused(argv, data_file, tmp_path, monkeypat
 
 def test_a_truncated_checkpoint_is_said_and_the_one_before_taken(argv, tmp_path, monkeypatch, caplog):
     verb.main(argv(out="whole"))
-    stop_at(monkeypatch, 5)
+    stop_at(monkeypatch, verb.PretrainTrainer, 5)
     run(verb.main, argv())
     monkeypatch.undo()
     broken = tmp_path / "out" / "checkpoint-5" / "optimizer.pt"
@@ -189,7 +173,7 @@ def test_cooling_down_from_a_checkpoint_of_another_run(argv, tmp_path, capsys):
 def test_a_run_that_goes_on_with_larger_steps_reads_as_much_in_all(argv, tmp_path, monkeypatch):
     fields = dict(max_steps=-1, num_train_epochs=0.02)
     verb.main(argv(out="whole", **fields))
-    stop_at(monkeypatch, 5)
+    stop_at(monkeypatch, verb.PretrainTrainer, 5)
     assert run(verb.main, argv(**fields)) == STOPPED
     monkeypatch.undo()
     assert run(verb.main, argv(per_device_train_batch_size=4, **fields)) == 0
@@ -200,7 +184,7 @@ def test_a_run_that_goes_on_with_larger_steps_reads_as_much_in_all(argv, tmp_pat
 @pytest.mark.parametrize("muon", [False, True])
 def test_settings_of_the_optimizer_that_changed_take_effect(argv, tmp_path, monkeypatch, muon):
     fields = dict(lr_scheduler_type="constant", warmup_steps=0, muon=muon, logging_steps=1)
-    stop_at(monkeypatch, 3)
+    stop_at(monkeypatch, verb.PretrainTrainer, 3)
     run(verb.main, argv(**fields))
     monkeypatch.undo()
     assert run(verb.main, argv(learning_rate=1e-4, weight_decay=0.3, **fields)) == 0
@@ -284,7 +268,7 @@ def test_stopped_at_any_step_and_resumed_is_bit_for_bit_uninterrupted(
     verb.main(argv(family=family, out="whole", **changed))
     for step in steps:
         with monkeypatch.context() as patch:
-            stop_at(patch, step)
+            stop_at(patch, verb.PretrainTrainer, step)
             assert run(verb.main, argv(family=family, out=f"stopped-{step}", **changed)) == STOPPED
         assert verb.main(argv(family=family, out=f"stopped-{step}", **changed)) == 0
         final = [tmp_path / name / "checkpoint-5" for name in ("whole", f"stopped-{step}")]
@@ -298,46 +282,6 @@ def test_stopped_at_any_step_and_resumed_is_bit_for_bit_uninterrupted(
 
 
 MODULE = "trivium.training.pretrain"
-# The verb, killed before so many of its operations on files that are being saved or deleted.
-KILLED_IN_A_SAVE = f"""
-import os, signal, sys
-from {MODULE} import main
-
-left = int(sys.argv.pop(1))
-
-def count_down(event, arguments):
-    global left
-    if not event.startswith(("open", "os.", "shutil.")):
-        return
-    paths = [os.fspath(each) for each in arguments if isinstance(each, str | os.PathLike)]
-    if any(".saving-" in path or ".deleting-" in path for path in paths):
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(count_down)
-main()
-"""
-
-
-@contextmanager
-def running(*arguments):
-    """Python in a process of its own, of which the lines can be read that it prints; killed if it has not ended."""
-    command, environment = [sys.executable, *arguments], os.environ | {"PYTHONUNBUFFERED": "1"}
-    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with subprocess.Popen(command, env=environment, **output) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def wait_for_steps(process, count):
-    """Waits until a run that logs every step has taken so many."""
-    printed = []
-    while sum("'grad_norm'" in line for line in printed) < count:
-        printed.append(process.stdout.readline())
-        assert printed[-1], "".join(printed)
 
 
 @pytest.mark.slow
@@ -349,7 +293,7 @@ def test_killed_at_ten_random_moments_a_run_always_goes_on_and_loses_only_steps_
     recipe, folder, chance = argv(**fields), tmp_path / "out", random.Random(0)
     reached = inside_a_save = 0
     for kill in range(10):
-        how = ["-c", KILLED_IN_A_SAVE, str(chance.randrange(80))] if kill % 2 else ["-m", MODULE]
+        how = ["-c", KILLED_IN_A_SAVE.format(module=MODULE), str(chance.randrange(80))] if kill % 2 else ["-m", MODULE]
         with running(*how, *recipe) as process:
             if kill % 2 == 0:
                 wait_for_steps(process, chance.randint(1, 6))
@@ -368,31 +312,18 @@ def test_killed_at_ten_random_moments_a_run_always_goes_on_and_loses_only_steps_
     same_weights(tmp_path / "whole", tmp_path / "out")
 
 
-def stop_two_processes(recipe, which):
-    """Starts a recipe in two processes, and sends SIGTERM, as Slurm does to the launcher, or to one of the two."""
-    with running("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", MODULE, *recipe) as process:
-        wait_for_steps(process, 2)
-        workers = [child for child in psutil.Process(process.pid).children() if MODULE in child.cmdline()]
-        assert len(workers) == 2
-        (psutil.Process(process.pid) if which == "launcher" else workers[1]).terminate()
-        said, _ = process.communicate(timeout=120)
-    assert process.returncode not in (0, -signal.SIGKILL)
-    assert said.count("as SIGTERM asked; the same command goes on from there") == 2
-    assert not any(psutil.pid_exists(worker.pid) for worker in workers)
-
-
 @pytest.mark.slow
 def test_stopped_in_two_processes_a_run_goes_on_in_one_and_in_two_again(argv, tmp_path, monkeypatch, caplog):
     model = RECIPE["model"] | {"hidden_dropout": 0.0}  # each process draws its own
     fields = dict(max_steps=40, save_steps=40, logging_steps=1, gradient_accumulation_steps=4, model=model)
     one, two = (argv(per_device_train_batch_size=rows, **fields) for rows in (4, 2))
     verb.main(argv(out="whole", per_device_train_batch_size=4, **fields))
-    stop_two_processes(two, "launcher")
+    stop_two_processes(MODULE, two, "launcher")
     (first,) = checkpoints_in(tmp_path / "out")
     with monkeypatch.context() as patch:
-        stop_at(patch, read_run_state(first)["step"] + 3)
+        stop_at(patch, verb.PretrainTrainer, read_run_state(first)["step"] + 3)
         assert run(verb.main, one) == STOPPED
-    stop_two_processes(two, "worker")
+    stop_two_processes(MODULE, two, "worker")
     verb.main(one)
     assert "Changed since" not in caplog.text
     *stops, last = checkpoints_in(tmp_path / "out")

@@ -8,9 +8,11 @@ from html import unescape
 from pathlib import Path
 
 from ...configuration.errors import InputError
-from .corpus import Corpus, Example, draw, find_file, unique
+from .corpus import Corpus, Example, choose_split, draw, find_file, unique
+from .likeness import nearest_others
 from .packages import Source
 
+AS_GOOD_AS_SAME = 0.8  # parallel passages, such as those of Kings and Chronicles, are nearly word for word the same
 TEXTS = "usr/share/sword/modules/texts/ztext/*"
 CHAPTER = re.compile(r'<chapter [^>]*osisID="([^"]+)"')
 END = re.compile(r"<chapter [^>]*eID=")  # what stands behind it is not the chapter's, for example a glossary
@@ -22,25 +24,34 @@ TAG = re.compile(r"<[^>]*>")
 def verse_pairs(king_james: Path, world_english: Path) -> Iterator[Example]:
     """Rows `{"text", "text_pair", "label"}`, one for each verse that both have; the group is the chapter.
 
-    Verses that return word for word in another chapter are there once. Half the pairs are one verse in both
-    translations, half are two verses of a chapter, drawn by the verse's name.
+    Verses that return word for word in another chapter are there once. Half the pairs, drawn by the verse's name, are
+    one verse in both translations; half are a verse and the most alike other one of the book and of the split.
     """
     return unique(_pairs(read_verses(king_james), read_verses(world_english)), "text")
 
 
 def _pairs(old: dict[str, str], new: dict[str, str]) -> Iterator[Example]:
-    chapters: dict[str, list[str]] = {}
-    for reference in old:
-        if reference in new:
-            chapters.setdefault(chapter_of(reference), []).append(reference)
-    for chapter, references in chapters.items():
-        for place, reference in enumerate(references):
-            step = 0
-            if draw(reference, 2) and len(references) > 1:
-                step = 1 + draw(f"{reference} other", len(references) - 1)
-            other = references[(place + step) % len(references)]
-            label = "different" if step else "same"
-            yield chapter, {"text": old[reference], "text_pair": new[other], "label": label}
+    both = [reference for reference in old if reference in new]
+    others = _others(old, new, both)
+    for reference in both:
+        other = others.get(reference) if draw(reference, 2) else None
+        label = "different" if other else "same"
+        yield chapter_of(reference), {"text": old[reference], "text_pair": new[other or reference], "label": label}
+
+
+def _others(old: dict[str, str], new: dict[str, str], references: list[str]) -> dict[str, str]:
+    """For each verse another that is easily taken for it, of a chapter that goes to the same split."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for reference in references:
+        chapter = chapter_of(reference)
+        groups.setdefault((chapter.partition(".")[0], choose_split(chapter)), []).append(reference)
+    others = {}
+    for group in groups.values():
+        texts, partners = ([verses[reference] for reference in group] for verses in (old, new))
+        for reference, place in zip(group, nearest_others(texts, partners, AS_GOOD_AS_SAME), strict=True):
+            if place is not None:
+                others[reference] = group[place]
+    return others
 
 
 def chapter_of(reference: str) -> str:
@@ -102,13 +113,15 @@ CORPORA = {
         columns={
             "text": "a verse of the King James Version (1769)",
             "text_pair": "a verse of the World English Bible (2015)",
-            "label": "same or different; different ones are of the same chapter",
+            "label": "same or different",
         },
         sources=(_module("sword-text-kjv"), _module("sword-text-web")),
         license="other",
         terms="Public domain (the King James Version is under letters patent in the United Kingdom)",
         group="chapter",
         examples=verse_pairs,
-        notes="A pair is of the same verse or not by a draw from the verse's name, half of them each.",
+        notes="A pair is of the same verse or not by a draw from the verse's name, half of them each. Where it is not, "
+        "the other verse is that of the book, and of the split, which is most like the first by its words (TF-IDF); "
+        "parallel passages, which say the same, are not taken.",
     )
 }

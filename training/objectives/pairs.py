@@ -36,6 +36,7 @@ class PairsCollator:
         self.pad = _pad(tokenizer)
         self.start = self.pad if decoder_start_token_id is None else decoder_start_token_id
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
+        self.one_size = max_source_length is not None
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes one batch of examples with `input_ids`, `labels` and, where a row holds several pairs, positions."""

@@ -86,6 +86,7 @@ class UL2Collator:
         self.seed = seed
         self.pad = self.start if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.row_length = row_length
+        self.one_size = row_length is not None
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes one batch of examples with `input_ids` and, where a row holds several documents, `position_ids`."""

@@ -1,13 +1,15 @@
 """Where in a text the answer to a question stands (Rajpurkar et al., 2016; 2018)."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...modeling.pipelines.question_answering import QuestionAnsweringPipeline, trim
-from .examples import Unusable
+from ...modeling.pipelines.question_answering import MAX_ANSWER_LEN, QuestionAnsweringPipeline, trim
+from .examples import Examples, Unusable
 from .metrics import measure
 from .task import Row, Task, beginning, flatten, pad, text_in
 from .windows import cut, need_offsets
@@ -33,6 +35,15 @@ class QuestionAnswering(Task):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         need_offsets(self.tokenizer, "question answering")
+
+    def learn(self, examples: Examples) -> None:
+        """Finds how many tokens the longest answer has, unless that is said: longer ones are not looked for."""
+        if self.form.max_answer_length is None:
+            texts = [*_texts(examples.rows["answers"])] or [""]
+            longest = max(map(len, self.tokenizer(texts, add_special_tokens=False)["input_ids"]))
+            longest += 1  # where the answer begins within a word, that may be cut into pieces in another way
+            length = min(max(longest, MAX_ANSWER_LEN), self.max_length)
+            self.form = replace(self.form, max_answer_length=length)
 
     def check_read(self, row: Row) -> None:
         """Raises `Unusable` for a text that is empty, or a question that leaves no room for the context."""
@@ -104,12 +115,30 @@ class QuestionAnswering(Task):
     def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
         """`answer`, "" if there is none, with `start`, `end` and `score`."""
         questions = [{"question": row["question"], "context": row["context"]} for row in rows]
-        return self.pipe(model)(questions, batch_size=batch_size, handle_impossible_answer=True, **self.settings())
+        longest = self.form.max_answer_length or MAX_ANSWER_LEN
+        choosing = {"handle_impossible_answer": True, "max_answer_len": longest}
+        found = self.pipe(model)(questions, batch_size=batch_size, **choosing, **self.settings())
+        return [with_marks(row["context"], answer) for row, answer in zip(rows, found, strict=True)]
 
     def measure(self, predictions: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
         """Exact match and F1 of words."""
         found = [prediction["answer"] for prediction in predictions]
         return measure(("squad",), found, [list(row["answers"]["text"]) for row in rows])
+
+
+def with_marks(context: str, answer: Row) -> Row:
+    """An answer with the marks that combine with its last character: a normalizer may take them from its last token."""
+    start, end = answer["start"], answer["end"]
+    while start < end < len(context) and unicodedata.category(context[end]).startswith("M"):
+        end += 1
+    return answer | {"end": end, "answer": context[start:end]}
+
+
+def _texts(column: Sequence[Any]) -> Iterator[str]:
+    """The answers that are texts; what else there may be is not looked at yet."""
+    for answers in column:
+        texts = answers.get("text") if isinstance(answers, dict) else None
+        yield from (text for text in texts or [] if isinstance(text, str))
 
 
 def find_span(context: str, places: np.ndarray, answers: dict[str, list]) -> tuple[int, int] | None:

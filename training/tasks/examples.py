@@ -58,7 +58,8 @@ class Examples:
     def checked(self, check: Callable[[dict[str, Any]], None], skip_bad: bool) -> tuple["Examples", int]:
         """The examples that `check` raises no `Unusable` for, and how many were left out.
 
-        Where there is a column `id`, examples after the first of an id are left out too.
+        Where there is a column `id`, examples after the first of an id are left out too. Of files, what could not be
+        read was left out before, and is counted here.
 
         Raises:
             InputError: one that cannot be used, unless `skip_bad`; or none is left.
@@ -81,12 +82,17 @@ class Examples:
         if not good:
             raise InputError(f"'{self.name}' holds no example that can be used: mend them, or give others.")
         left_out = len(self) - len(good)
+        unreadable = sum(file.unreadable for file in self.files)
         # Places are those of the file: rows that were left out are not counted anew, since nobody asks again.
-        return (Examples(self.rows.select(good), self.name) if left_out else self), left_out
+        return (Examples(self.rows.select(good), self.name) if left_out else self), left_out + unreadable
 
 
 def read_splits(
-    data: list[str], roles: Mapping[str, bool], columns: Mapping[str, str], config: str | None = None
+    data: list[str],
+    roles: Mapping[str, bool],
+    columns: Mapping[str, str],
+    config: str | None = None,
+    skip_bad: bool = False,
 ) -> dict[str, Examples]:
     """The splits that are there, out of train, validation and test.
 
@@ -96,6 +102,7 @@ def read_splits(
         roles: the columns that a task reads, and whether each must be there.
         columns: the names that they have in the data, where they have others.
         config: the configuration of the dataset.
+        skip_bad: leave out lines of files that cannot be read.
 
     Raises:
         InputError: nothing there, something that cannot be read, or a column that is missing.
@@ -115,7 +122,7 @@ def read_splits(
         return _read_hub(data[0], named, needed, config)
     splits = {}
     for split, paths in files.items():
-        rows, looked = read_files(paths, named, needed)
+        rows, looked = read_files(paths, named, needed, skip_bad)
         splits[split] = Examples(rows, ", ".join(paths), looked)
     return splits
 

@@ -21,12 +21,16 @@ import pyarrow
 
 from ...configuration.errors import InputError
 from ..data.documents import load
-from ..data.parts import TO_UTF8, Unreadable, check_unicode, first_line, open_text, stamp
+from ..data.opening import open_text, stamp
+from ..data.parts import TO_UTF8, Unreadable, check_unicode, first_line
 
 CSV_FIELD_CHARACTERS = 2**31 - 1  # the most that the csv module takes on every system
+NO_OBJECT = Unreadable("this is no object with columns")
 ROWS_AT_ONCE = 1000  # whose types are found together
 HOLDS = {"string": "text", "int64": "numbers", "double": "numbers", "bool": "true or false", "null": "nothing"}
-Record = tuple[int, dict[str, Any]]  # the line that it begins in, or which of an array it is, from 1; and its columns
+Columns = dict[str, Any]
+# The line that it begins in, or which of an array it is, from 1; and its columns, or why they cannot be read.
+Record = tuple[int, Columns | Unreadable]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class File:
         columns: all that it has.
         features: what the columns of the roles hold, by role.
         count: its examples.
-        lines: in which line each begins; `None` for files without lines.
+        lines: in which line each begins, or which of an array it is; `None` for files without lines.
+        unreadable: how many others were left out.
     """
 
     path: str
@@ -46,20 +51,22 @@ class File:
     features: datasets.Features
     count: int
     lines: Sequence[int] | None = None
+    unreadable: int = 0
 
     def place(self, number: int) -> str:
         """Where an example stands, in words."""
-        return f"'{self.path}', " + (f"row {number + 1}" if self.lines is None else f"line {self.lines[number]}")
+        return _place(self.path, number + 1 if self.lines is None else self.lines[number])
 
 
 def read_files(
-    paths: Sequence[str], columns: Mapping[str, str], required: set[str]
+    paths: Sequence[str], columns: Mapping[str, str], required: set[str], skip_bad: bool = False
 ) -> tuple[datasets.Dataset, tuple[File, ...]]:
     """The rows of files, one after the other, with a column for each role.
 
     Args:
         columns: by role the name of its column in the files.
         required: roles that every file must have a column for.
+        skip_bad: leave out lines that cannot be read, and count them.
 
     Raises:
         InputError: what cannot be read, with its line, a column that is missing, or columns of different types.
@@ -67,7 +74,7 @@ def read_files(
     files = []
     for path in paths:
         _check_file(path)
-        file = _look(path, columns)
+        file = _look(path, columns, skip_bad)
         if not file.count:
             raise InputError(f"'{path}' holds no example: give a file that does.")
         check_columns(file.columns, columns, required, path)
@@ -110,29 +117,40 @@ def _kind(path: str) -> str:
     return Path(path).suffix.lower()
 
 
-def _look(path: str, columns: Mapping[str, str]) -> File:
+def _look(path: str, columns: Mapping[str, str], skip_bad: bool) -> File:
     """Finds the lines of a file and what its columns hold."""
     records = KINDS[_kind(path)]
     if records is None:
         rows = load(path, partial(_binary, path))
         return File(path, tuple(rows.column_names), by_role(rows, columns).features, len(rows))
     there: dict[str, None] = {}
-    lines, schema, found = array("q"), pyarrow.schema([]), records(path)
+    lines, schema, unreadable = array("q"), pyarrow.schema([]), 0
+
+    def readable() -> Iterator[tuple[int, Columns]]:
+        nonlocal unreadable
+        for number, record in records(path):
+            if not isinstance(record, Unreadable):
+                yield number, record
+            elif skip_bad:
+                unreadable += 1
+            else:
+                raise InputError(f"{_place(path, number)}: {record.reason}; {record.way_out}.")
+
+    found = readable()
     while chunk := list(islice(found, ROWS_AT_ONCE)):
         lines.extend(line for line, _ in chunk)
         for _, record in chunk:
             there.update(dict.fromkeys(record))
         schema = _widen(path, schema, chunk, {role: name for role, name in columns.items() if name in there})
-    has_lines = not _is_array(path)
-    return File(
-        path, tuple(there), datasets.Features.from_arrow_schema(schema), len(lines), lines if has_lines else None
-    )
+    return File(path, tuple(there), datasets.Features.from_arrow_schema(schema), len(lines), lines, unreadable)
 
 
-def _widen(path: str, schema: pyarrow.Schema, chunk: list[Record], columns: Mapping[str, str]) -> pyarrow.Schema:
+def _widen(
+    path: str, schema: pyarrow.Schema, chunk: list[tuple[int, Columns]], columns: Mapping[str, str]
+) -> pyarrow.Schema:
     """The types that hold also what some more records have; raises `InputError` with the line if there are none."""
 
-    def widened(records: list[Record], schema: pyarrow.Schema, roles: Mapping[str, str]) -> pyarrow.Schema:
+    def widened(records: list[tuple[int, Columns]], schema: pyarrow.Schema, roles: Mapping[str, str]) -> pyarrow.Schema:
         fields = [(role, pyarrow.array([row.get(name) for _, row in records]).type) for role, name in roles.items()]
         return pyarrow.unify_schemas([schema, pyarrow.schema(fields)], promote_options="permissive")
 
@@ -172,7 +190,8 @@ def _read(path: str, columns: Mapping[str, str], features: datasets.Features) ->
 def _rows(path: str, columns: Mapping[str, str], stamp: Any) -> Iterator[dict[str, Any]]:
     """The records with the columns of the roles; `stamp` is there for the cache: an edited file is read again."""
     for _, record in KINDS[_kind(path)](path):  # type: ignore[misc]
-        yield {role: record.get(name) for role, name in columns.items()}
+        if not isinstance(record, Unreadable):
+            yield {role: record.get(name) for role, name in columns.items()}
 
 
 def _binary(path: str) -> datasets.Dataset:
@@ -199,9 +218,7 @@ def _json(path: str) -> Iterator[Record]:
     except json.JSONDecodeError as error:
         raise InputError(f"'{path}', line {error.lineno}: this is no JSON ({error.msg}); mend it.") from None
     for number, item in enumerate(items, 1):
-        if not isinstance(item, dict):
-            raise InputError(f"{_place(path, number)}: this is no object with columns; mend it.")
-        yield number, item
+        yield number, item if isinstance(item, dict) else NO_OBJECT
 
 
 def _is_array(path: str) -> bool:
@@ -217,18 +234,19 @@ def _json_lines(path: str) -> Iterator[Record]:
             if not line.strip():
                 continue
             text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
-            _check_text(path, number, text)
             try:
+                check_unicode(text)
                 record = json.loads(text)
+            except Unreadable as problem:
+                yield number, problem
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{_place(path, number)}: this is no JSON ({first_line(error)}); mend it.") from None
-            if not isinstance(record, dict):
-                raise InputError(f"{_place(path, number)}: this is no object with columns; mend it.")
-            yield number, record
+                yield number, Unreadable(f"this is no JSON ({first_line(error)})")
+            else:
+                yield number, record if isinstance(record, dict) else NO_OBJECT
 
 
 def _csv(path: str) -> Iterator[Record]:
-    """The rows of a table with a header; all fields are text."""
+    """The rows of a table with a header; all fields are text. Raises `InputError` for a header that cannot be read."""
     csv.field_size_limit(CSV_FIELD_CHARACTERS)
     with open_text(path, 0) as file:
         if file.read(1) != "\ufeff":
@@ -238,35 +256,39 @@ def _csv(path: str) -> Iterator[Record]:
         begins = 1
         while True:
             try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                raise InputError(f"{_place(path, begins)}: this is no CSV ({error}); mend it.") from None
-            if fields is None:
-                return
-            _check_text(path, begins, *fields)
-            if header is None:
-                header = fields or None
-            elif fields:
-                if len(fields) != len(header):
-                    raise InputError(
-                        f"{_place(path, begins)}: here are {len(fields)} fields, but the header has {len(header)}; "
-                        "mend it."
-                    )
-                yield begins, dict(zip(header, fields, strict=True))
+                fields = _fields(reader)
+                if fields is None:
+                    return
+                if header is None:
+                    header = fields or None
+                elif fields:
+                    yield begins, _under(header, fields)
+            except Unreadable as problem:
+                if header is None:
+                    raise InputError(f"{_place(path, begins)}: {problem.reason}; {problem.way_out}.") from None
+                yield begins, problem
             begins = reader.line_num + 1
 
 
-def _check_text(path: str, line: int, *texts: str) -> None:
-    """Raises `InputError` for bytes that are not UTF-8."""
+def _fields(reader: Any) -> list[str] | None:
+    """The next row of a table, `None` after the last; raises `Unreadable`."""
     try:
-        for text in texts:
-            check_unicode(text)
-    except Unreadable as problem:
-        raise InputError(f"{_place(path, line)}: {problem.reason}; {problem.way_out}.") from None
+        fields = next(reader, None)
+    except csv.Error as error:
+        raise Unreadable(f"this is no CSV ({error})") from None
+    for text in fields or []:
+        check_unicode(text)
+    return fields
+
+
+def _under(header: list[str], fields: list[str]) -> Columns:
+    if len(fields) != len(header):
+        raise Unreadable(f"here are {len(fields)} fields, but the header has {len(header)}")
+    return dict(zip(header, fields, strict=True))
 
 
 def _place(path: str, number: int) -> str:
-    return f"'{path}', {'row' if _is_array(path) else 'line'} {number}"
+    return f"'{path}', {'row' if KINDS[_kind(path)] is None or _is_array(path) else 'line'} {number}"
 
 
 # What reads the records of a file of each kind; `datasets` reads those without.

@@ -28,6 +28,7 @@ class Form:
         max_length: tokens of a text, or of a window of one; `None` = what the model reads at once, at most 512.
         stride: tokens that two windows of a long text share.
         max_target_length: tokens of an answer that is written.
+        max_answer_length: tokens of an answer that is found; `None` = of the longest to train on, at least 30.
         pieces: which pieces of a word learn its label: the `first` alone, or `all`.
         prompt: what a decoder reads before it writes; `{source}` stands for the text.
         num_beams: beams that answers are searched with.
@@ -39,6 +40,7 @@ class Form:
     max_length: int | None = None
     stride: int = 64
     max_target_length: int = 128
+    max_answer_length: int | None = None
     pieces: str = "first"
     prompt: str = "{source}\n"
     num_beams: int = 1

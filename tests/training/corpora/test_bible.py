@@ -1,7 +1,8 @@
 import pytest
 
 from trivium.configuration import InputError
-from trivium.training.corpora.bible import chapter_of, plain, read_verses, verse_pairs
+from trivium.training.corpora.bible import _others, chapter_of, plain, read_verses, verse_pairs
+from trivium.training.corpora.corpus import choose_split
 
 
 def test_verses_have_the_names_that_the_headings_give_them(folders):
@@ -11,13 +12,22 @@ def test_verses_have_the_names_that_the_headings_give_them(folders):
     assert verses["Matt.80.3"] == "And thou saidst Matt 80 & 3."
 
 
-def test_half_of_the_pairs_are_one_verse_and_the_others_two_of_a_chapter(folders):
+def test_half_of_the_pairs_are_one_verse_and_the_others_two_of_a_book_and_a_split(folders):
     rows = list(verse_pairs(folders["sword-text-kjv"], folders["sword-text-web"]))
     same = [row["label"] == "same" for _, row in rows]
     assert len(rows) == 480 and 0.4 < sum(same) / len(same) < 0.6
     for (chapter, row), is_same in zip(rows, same, strict=True):
         old, new = row["text"].split()[-4:], row["text_pair"].split()[-4:]
-        assert old[:2] == new[:2] == chapter.split(".") and (old == new) == is_same
+        assert old[:2] == chapter.split(".") and old[0] == new[0] and (old == new) == is_same
+        assert choose_split(".".join(old[:2])) == choose_split(".".join(new[:2]))
+
+
+def test_those_that_differ_share_words_but_are_not_parallel_passages():
+    old = {"A.1.1": "and the king went up", "A.1.2": "and the queen went down", "A.1.3": "let there be light"}
+    new = {"A.1.1": "the king went up", "A.1.2": "the queen went down", "A.1.3": "there was no light"}
+    assert _others(old, new, [*old]) == {"A.1.1": "A.1.2", "A.1.2": "A.1.1", "A.1.3": "A.1.1"}
+    twice = {**new, "A.1.2": "up went the king!"}
+    assert _others(old, twice, [*old])["A.1.1"] == "A.1.3"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import time
 import unicodedata
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,8 @@ import torch
 from tests.families import CONFIGS, TINY
 from tests.training.tasks.texts import PLAIN, SCRIPTS, WORDS, random_words, whole_tokens
 from trivium.modeling import TriviumEncoderForQuestionAnswering
-from trivium.training.tasks.answering import QuestionAnswering, find_span
-from trivium.training.tasks.examples import Unusable
+from trivium.training.tasks.answering import QuestionAnswering, find_span, with_marks
+from trivium.training.tasks.examples import Examples, Unusable
 from trivium.training.tasks.task import Form
 from trivium.training.tasks.windows import cut
 
@@ -223,3 +224,44 @@ def test_no_rows_have_no_answers(tokenizers):
     task = make_task(("encoder", tokenizers["encoder"]))
     model = TriviumEncoderForQuestionAnswering(CONFIGS["encoder"](**TINY | {"vocab_size": len(task.tokenizer)}))
     assert task.predict(model, [], 3) == []
+
+
+def learnt(task, *texts):
+    rows = [{"text": [text], "answer_start": [0]} for text in texts] + [{"text": [], "answer_start": []}, None]
+    task.learn(Examples(datasets.Dataset.from_dict({"answers": rows}), "data"))
+    return task
+
+
+@pytest.mark.parametrize("words, length", [(1, 30), (29, 30), (45, 46), (400, 64)])
+def test_answers_are_looked_for_that_are_as_long_as_the_longest_to_train_on(tokenizers, words, length):
+    kind = ("encoder", tokenizers["encoder"])
+    word = " the" if len(kind[1](" the the", add_special_tokens=False)["input_ids"]) == 2 else "x "
+    task = learnt(make_task(kind, max_length=64), "x", word * words)
+    assert task.form.max_answer_length == length
+    assert learnt(make_task(kind, max_answer_length=5), word * words).form.max_answer_length == 5
+
+
+def test_a_long_answer_is_found_and_marks_at_its_end_are_of_it(every_tokenizer):
+    for algorithm in ("wordpiece", "unigram", "uncased"):
+        context = "value " + "name " * 40 + "cafe\u0301 e\u0301te\u0301 object"
+        row = make_row(context, 6, context.index(" object"))
+        task = make_task(("encoder", every_tokenizer["encoder", algorithm]), max_length=256)
+        learnt(task, *row["answers"]["text"])
+        config = CONFIGS["encoder"](**TINY | {"vocab_size": len(task.tokenizer), "max_position_embeddings": 512})
+        (answer,) = task.predict(Oracle(config, task.encode([row])), [row], 2)
+        assert answer["answer"] == row["answers"]["text"][0]
+        assert context[answer["start"] : answer["end"]] == answer["answer"]
+
+
+@pytest.mark.parametrize(
+    "context, start, end, answer",
+    [
+        ("e\u0301 x", 0, 1, "e\u0301"),
+        ("हिन्दी", 0, 1, "हि"),
+        ("ab", 0, 1, "a"),
+        ("\u0301ab", 0, 0, ""),
+        ("e\u0301", 0, 1, "e\u0301"),
+    ],
+)
+def test_only_marks_that_follow_an_answer_are_added(context, start, end, answer):
+    assert with_marks(context, {"start": start, "end": end, "answer": "", "score": 1.0})["answer"] == answer

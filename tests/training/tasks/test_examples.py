@@ -370,3 +370,35 @@ def test_of_few_examples_one_is_held_out_and_of_equal_ones_none_can_be():
         InputError, match=r"^'some' has too few examples to hold some out: name some to measure on with"
     ):
         hold_out(examples(["a", "a"]), 0.1, ["text"])
+
+
+LINE = '{"text": "a", "label": "x"}\n'
+LATIN = b'{"text": "\xff", "label": "x"}\n'
+
+
+@pytest.mark.parametrize(
+    "name, content, unreadable, last",
+    [
+        ("jsonl", (LINE + '{"text": \n[1]\n3\n' + LINE).encode() + LATIN + LINE.encode(), 4, "line 7"),
+        ("json", f"[{LINE}, 3, {LINE}, [], {LINE}]", 2, "row 5"),
+        ("csv", 'text,label\na,x\nb\n"c"d,x\ne,x,y\na,x\na,x\n', 3, "line 7"),
+        ("csv", b"text,label\na,x\n\xff,x\na,x\n\xe9,x\na,x\n", 2, "line 6"),
+        ("csv", 'text,label\na,x\na,x\na,x\n"open,x\nb,x\n', 1, "line 4"),
+        ("tsv", "text\tlabel\na\tx\na\tx\na\na\tx\n", 1, "line 5"),
+    ],
+)
+def test_lines_that_cannot_be_read_are_left_out_and_counted(tmp_path, name, content, unreadable, last):
+    path = write(tmp_path, **{f"x_{name}": content}) / f"x.{name}"
+    with pytest.raises(InputError, match=r"x\.\w+', (line|row) \d"):
+        read_splits([str(path)], ROLES, {})
+    found = read_splits([str(path)], ROLES, {}, skip_bad=True)["train"]
+    assert rows_of(found) == [("a", "x")] * 3 and found.place(2).endswith(last)
+    examples, left_out = found.checked(lambda row: None, skip_bad=True)
+    assert (len(examples), left_out) == (3, unreadable)
+
+
+@pytest.mark.parametrize("name, content", [("jsonl", "{\n[]\n"), ("csv", b"te\xffxt,label\na,b\n"), ("json", "[{]")])
+def test_where_nothing_can_be_read_the_file_is_refused_either_way(tmp_path, name, content):
+    path = write(tmp_path, **{f"x_{name}": content}) / f"x.{name}"
+    with pytest.raises(InputError):
+        read_splits([str(path)], ROLES, {}, skip_bad=True)
