@@ -144,7 +144,7 @@ class PretrainArguments(DataArguments):
 def mapping(name: str, value: Any, what: str) -> dict[str, Any] | None:
     """The mapping that a field holds, given as one or as YAML; raises `InputError` if it is none."""
     value = yaml.safe_load(value) if isinstance(value, str) else value
-    if not isinstance(value or {}, dict):
+    if value is not None and not isinstance(value, dict):
         raise InputError(f"`{name}` must map {what}, not be {value!r}.")
     return value
 
