@@ -33,9 +33,10 @@ INTRODUCTION = """# Results
 What fine-tuned models reach on the [data of `trivium fetch`](finetuning.md#data-to-fine-tune-on), beside what counting
 words, or a rule, reaches. All is measured on the test split by the same metrics and written here by these commands:
 
-    trivium fetch sentiment ... minilm && trivium convert data/minilm out/minilm     # what to learn from, and what to begin with
+    trivium fetch sentiment ... minilm
+    trivium convert data/minilm out/minilm
     python -m benchmarks.baselines --data data
-    trivium compare ...                                                        # what it was is said below for each set
+    trivium compare ...                        # what it was is said below for each set
     python -m benchmarks.results --runs out/results/*/compare.json --write docs/results.md
 
 [Baselines](../benchmarks/baselines.py) learn from the train split, with the same settings for every set; models are

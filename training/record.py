@@ -77,7 +77,8 @@ def processor() -> str:
     """What computes in each process."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0)
-    return f"CPU ({cpu_name()}), {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU ({cpu_name()}), {threads} thread{'s' if threads != 1 else ''}"
 
 
 def cpu_name() -> str:
