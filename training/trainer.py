@@ -115,7 +115,7 @@ class TriviumTrainer(Trainer):
         )
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """As in `Trainer`; of several sizes a model is compiled once, unless the collator says that it has `one_size`."""
+        """As in `Trainer`; of several sizes a model is compiled once, unless the collator has `one_size` only."""
         inputs = super()._prepare_inputs(inputs)
         varies = not getattr(self.data_collator, "one_size", False)
         if varies and self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
