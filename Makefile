@@ -27,7 +27,7 @@ demo: setup ## pretrain a small encoder, decoder and encoder-decoder, and show w
 test: lint typecheck pytest ## lint, types and every test that is not slow
 
 pytest: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 30 -m "not slow"
 
 test-slow: lint typecheck ## the same with the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
