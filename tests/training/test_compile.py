@@ -58,6 +58,7 @@ def make(texts, tokenizer_folders, tmp_path):
             documents.add(int((batch["position_ids"] == 0).sum()))
             return batch
 
+        watch.one_size = getattr(collate, "one_size", False)
         trainer.data_collator = watch
         return trainer, shapes, documents
 
