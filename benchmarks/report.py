@@ -6,6 +6,8 @@ import os
 import platform
 import resource
 import sys
+import time
+from collections.abc import Callable, Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +38,18 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
         "torch": torch.__version__,
         "transformers": version("transformers"),
     }
+
+
+def take_turns(steps: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """Seconds of every repetition of each way, which take turns; one of each before goes uncounted."""
+    seconds: dict[str, list[float]] = {way: [] for way in steps}
+    for repetition in range(repetitions + 1):
+        for way, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if repetition:
+                seconds[way].append(time.perf_counter() - started)
+    return seconds
 
 
 def peak_resident() -> float:

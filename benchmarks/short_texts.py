@@ -6,7 +6,6 @@ One repetition is the forward and the backward pass of one layer over a flattene
 into documents of one length each. The ways take turns in one process.
 """
 
-import time
 from collections.abc import Callable
 from statistics import median
 from unittest import mock
@@ -41,14 +40,7 @@ def make_step(length: int, width: int, few: int) -> Callable[[], list[torch.Tens
 def measure(length: int, width: int, repetitions: int) -> dict[str, list[float]]:
     """Seconds of every repetition of each way, which take turns; one of each before goes uncounted."""
     steps = {way: make_step(length, width, few) for way, few in WAYS.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for repetition in range(repetitions + 1):
-        for way, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if repetition:
-                seconds[way].append(time.perf_counter() - started)
-    return seconds
+    return report.take_turns(steps, repetitions)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -72,14 +71,7 @@ def make_step(shape: tuple[int, int, int, int], padded: bool, way: str) -> Calla
 def measure_seconds(shape: tuple[int, int, int, int], padded: bool, repetitions: int) -> dict[str, list[float]]:
     """Seconds of every repetition of each way, which take turns; one of each before goes uncounted."""
     steps = {way: make_step(shape, padded, way) for way in WAYS}
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for repetition in range(repetitions + 1):
-        for way, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if repetition:
-                seconds[way].append(time.perf_counter() - started)
-    return seconds
+    return report.take_turns(steps, repetitions)
 
 
 def measure_memory(shape: tuple[int, int, int, int], padded: bool, way: str) -> float:

@@ -19,7 +19,8 @@ from trivium.training.verbs import run
 MODULE = "trivium.training.finetune"
 SETTINGS = dict(max_steps=6, eval_strategy="steps", eval_steps=2, save_strategy="steps", save_steps=2, logging_steps=1)
 SETTINGS |= dict(per_device_train_batch_size=8, learning_rate=1e-3, max_length=64, disable_tqdm=True)
-KINDS = [("text-classification", {}), ("token-classification", {"lora_config.r": 4, "packing": True})]
+ADAPTER = {"lora_config.r": 4, "packing": True}
+KINDS = [("text-classification", {}), pytest.param("token-classification", ADAPTER, marks=pytest.mark.slow)]
 
 
 @pytest.fixture
