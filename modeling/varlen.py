@@ -26,8 +26,8 @@ from .softcap import attend_blocks_backward, capped_attention, capped_attention_
 NAME = own_name("trivium_varlen")
 
 # In half precision torch's backward kernel for the CPU multiplies without the units for matrices that processors have.
-# Up to so many scores of a head (texts of 128 tokens) whole matrix products are 2 to 5 times as fast
-# (`python -m benchmarks.short_texts`).
+# Up to so many scores of a head (texts of 128 tokens) whole matrix products are faster: `python -m
+# benchmarks.short_texts`.
 FEW_SCORES = 128 * 128
 
 

@@ -1,6 +1,6 @@
 """What the library sentence-transformers reads beside a model to make vectors of texts as we do.
 
-The files have the form that every release from 2 on reads; later ones write another, and read this.
+The files have the form of its early releases, which later ones read too: tests use what is installed, 6.2 of late.
 """
 
 import json
