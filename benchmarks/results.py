@@ -2,22 +2,24 @@
 
     python -m benchmarks.baselines --data data
     trivium compare --task sentiment --models out/encoder out/decoder --output_dir out/results/sentiment
-    python -m benchmarks.results --runs out/results/*/compare.json --write docs/results.md
+    python -m benchmarks.results --baselines out/baselines.json --runs out/results/*/compare.json
 
-Nothing is measured here: what was not run is said to be missing. Notes in the page, between their markers, are kept.
+What is named is kept beside the page, in docs/results, under the name of its folder, and the page is made of all that
+is kept there; without arguments it is made anew. Nothing is measured here: what was not run is said to be missing.
+Notes in the page, between their markers, stay.
 """
 
 import argparse
 import json
 import re
-import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trivium.model_cards.results import METRICS
+from trivium.training.compare import SCRATCH
 from trivium.training.corpora.catalogue import CORPORA
+from trivium.training.evaluate import write_whole
 
 from . import report
 
@@ -26,7 +28,8 @@ LEFT_OUT = {"loss", "HasAns_exact", "NoAns_exact", "rougeLsum"}
 SAYS_THE_SAME = {"micro_f1": "accuracy", "f1": "macro_f1"}  # where the other is there
 IN_PERCENT = {"bleu", "chrf"}
 NAMES = METRICS | {"HasAns_f1": "F1, answerable", "NoAns_f1": "F1, unanswerable"}
-PICTURE = "compare.png"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+BASELINES, PLOT = "baselines.json", "side-by-side.png"
 NOTE = re.compile(r"<!-- note on (\S+) -->\n(.*?)<!-- /note on \1 -->", re.DOTALL)
 INTRODUCTION = """# Results
 
@@ -37,32 +40,43 @@ words, or a rule, reaches. All is measured on the test split by the same metrics
     trivium convert data/minilm out/minilm
     python -m benchmarks.baselines --data data
     trivium compare ...                        # what it was is said below for each set
-    python -m benchmarks.results --runs out/results/*/compare.json --write docs/results.md
+    python -m benchmarks.results --baselines out/baselines.json --runs out/results/*/compare.json
 
 [Baselines](../benchmarks/baselines.py) learn from the train split, with the same settings for every set; models are
 chosen by the validation split too, and theirs are means ± standard deviations over seeds. BLEU and chrF go from 0 to
 100, correlations from -1 to 1, all else from 0 to 1.
 """
 
+SIDE_BY_SIDE = """## Which family suits which task
+
+The three families, pretrained alike: 3.4 million parameters, the same text, 2 million tokens
+([families.yaml](../benchmarks/families.yaml) says how). Fine-tuned alike too, they reach:
+"""
+
 
 class Comparison(NamedTuple):
-    """What `trivium compare` left in a folder.
+    """What `trivium compare` has left.
 
     Attributes:
-        folder: where.
+        name: that of its folder.
         result: compare.json.
-        records: trivium_run.json of every run.
+        picture: where its plot is kept, if there is one.
     """
 
-    folder: Path
+    name: str
     result: dict[str, Any]
-    records: list[dict[str, Any]]
+    picture: Path | None
 
     @classmethod
     def read(cls, path: Path) -> "Comparison":
-        """From the path of compare.json."""
-        records = [json.loads(record.read_text()) for record in sorted(path.parent.glob("*/trivium_run.json"))]
-        return cls(path.parent, json.loads(path.read_text()), records)
+        """From the path of what is kept of compare.json."""
+        picture = path.with_suffix(".png")
+        return cls(path.stem, json.loads(path.read_text(encoding="utf-8")), picture if picture.exists() else None)
+
+    @property
+    def metric(self) -> str:
+        """What the models are compared by: losses of different vocabularies do not compare."""
+        return "chrf" if self.result["metric"] == "loss" else self.result["metric"]
 
     @property
     def data(self) -> str:
@@ -72,38 +86,98 @@ class Comparison(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes, or prints, the page."""
+    """Keeps what is named, and writes the page of all that is kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--baselines", type=Path, default=Path("out/baselines.json"))
+    parser.add_argument("--baselines", type=Path, help="what `python -m benchmarks.baselines` has left")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="compare.json of one comparison or several")
-    parser.add_argument("--write", type=Path, help="file to write; by default the page is printed")
+    parser.add_argument("--write", type=Path, default=PAGE, help="the page; default: %(default)s")
     options = parser.parse_args(arguments)
-    if missing := [path for path in [options.baselines, *options.runs] if not path.is_file()]:
+    named = [*filter(None, [options.baselines]), *options.runs]
+    if missing := [path for path in named if not path.is_file()]:
         parser.error(f"there is no file {missing[0]}")
-    comparisons = [Comparison.read(path) for path in sorted(options.runs)]
-    before = options.write.read_text(encoding="utf-8") if options.write and options.write.exists() else ""
-    text = page(json.loads(options.baselines.read_text()), comparisons, dict(NOTE.findall(before)))
-    if not options.write:
-        print(text, end="")
-        return
-    options.write.write_text(text, encoding="utf-8")
-    for folder, link in pictures(comparisons).items():
-        place = options.write.parent / link
-        place.parent.mkdir(exist_ok=True)
-        shutil.copyfile(folder / PICTURE, place)
+    kept = options.write.with_suffix("")
+    keep(kept, options.baselines, options.runs)
+    baselines = json.loads((kept / BASELINES).read_text(encoding="utf-8")) if (kept / BASELINES).exists() else {}
+    comparisons = [Comparison.read(path) for path in sorted(kept.glob("*.json")) if path.name != BASELINES]
+    before = options.write.read_text(encoding="utf-8") if options.write.exists() else ""
+    if abreast(comparisons)[1]:
+        draw(comparisons, kept / PLOT)
+    write_whole(options.write, page(baselines, comparisons, dict(NOTE.findall(before))))
+
+
+def keep(folder: Path, baselines: Path | None, runs: list[Path]) -> None:
+    """Copies results, and their plots, into a folder: baselines beside those of other sets that it already holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if baselines:
+        held = folder / BASELINES
+        before = json.loads(held.read_text(encoding="utf-8")) if held.exists() else {}
+        write_whole(held, json.dumps(before | json.loads(baselines.read_text(encoding="utf-8")), indent=2) + "\n")
+    for run in runs:
+        write_whole(folder / f"{run.parent.name}.json", run.read_text(encoding="utf-8"))
+        if (picture := run.with_suffix(".png")).exists():
+            (folder / f"{run.parent.name}.png").write_bytes(picture.read_bytes())
 
 
 def page(baselines: dict[str, Any], comparisons: list[Comparison], notes: dict[str, str]) -> str:
     """The page: a section for each set that can be fetched, and for each other one that something was run on."""
     names = dict.fromkeys([*CORPORA, *baselines, *(one.data for one in comparisons), *notes])
-    shown = pictures(comparisons)
-    parts = [section(name, baselines.get(name), comparisons, notes.get(name, ""), shown) for name in names]
-    return "\n".join([INTRODUCTION, *parts])
+    parts = [section(name, baselines.get(name), comparisons, notes.get(name, "")) for name in names]
+    return "\n".join([INTRODUCTION, *filter(None, [side_by_side(comparisons)]), *parts])
 
 
-def section(
-    name: str, measured: dict[str, Any] | None, comparisons: list[Comparison], note: str, shown: dict[Path, str]
-) -> str:
+def side_by_side(comparisons: list[Comparison]) -> str:
+    """One metric of every comparison of several models, a column each, and the plot of that; empty without one."""
+    models, several = abreast(comparisons)
+    if not several:
+        return ""
+    rows = []
+    for one in several:
+        metric, found = one.metric, {row["model"]: row for row in one.result["rows"]}
+        best = max(row["mean"][metric] for row in found.values())
+        cells = {model: cell(row, metric) for model, row in found.items()}
+        cells |= {model: f"**{cells[model]}**" for model, row in found.items() if row["mean"][metric] == best}
+        name = NAMES.get(metric, metric.replace("_", " "))
+        rows.append([f"[{one.data}](#{one.data})", name, *(cells.get(model, "") for model in models)])
+    return f"{SIDE_BY_SIDE}\n{report.table(['', 'metric', *models], rows)}\n\n![side by side]({PAGE.stem}/{PLOT})\n"
+
+
+def abreast(comparisons: list[Comparison]) -> tuple[list[str], list[Comparison]]:
+    """The comparisons of several models as they are, on one number of examples; and all these models."""
+    several = []
+    for one in comparisons:
+        names = [row["model"] for row in one.result["rows"]]
+        if len(names) == len({*names}) > 1 and not any(SCRATCH in name for name in names):
+            several.append(one)
+    return [*dict.fromkeys(row["model"] for one in several for row in one.result["rows"])], several
+
+
+def draw(comparisons: list[Comparison], path: Path) -> None:
+    """Bars of what [`side_by_side`] shows, a group for each comparison; what is in percent as a share."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    models, several = abreast(comparisons)
+    style = {"backend": "agg", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(8, 1.2 + 0.5 * len(several)), layout="constrained")
+        axes = figure.subplots()
+        for place, model in enumerate(models):
+            bars = []
+            for group, one in enumerate(several):
+                unit = 100 if one.metric in IN_PERCENT else 1
+                for row in (row for row in one.result["rows"] if row["model"] == model):
+                    value, spread = row["mean"][one.metric], row["deviation"].get(one.metric) or 0
+                    bars.append((group + (place + 0.5) / (len(models) + 1) - 0.5, value / unit, spread / unit))
+            where, widths, spreads = zip(*bars, strict=True)
+            axes.barh(where, widths, 1 / (len(models) + 1), xerr=spreads, label=model)
+        axes.set_yticks(range(len(several)), [f"{one.data}\n{NAMES.get(one.metric, one.metric)}" for one in several])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        figure.legend(loc="outside upper center", ncols=len(models), frameon=False)
+        figure.savefig(path, format="png", dpi=130)
+
+
+def section(name: str, measured: dict[str, Any] | None, comparisons: list[Comparison], note: str) -> str:
     """One set: what it is, the table, where the numbers are from, plots, and the note."""
     mine = [one for one in comparisons if one.data == name]
     parts = [f"## {name}", about(name, measured)]
@@ -111,7 +185,7 @@ def section(
         parts.append(table(measured, mine))
     parts.append(baselines_run(measured))
     parts += [run(one, measured) for one in mine] or ["Fine-tuned models: not run yet."]
-    parts += [f"![{name}]({shown[one.folder]})" for one in mine if one.folder in shown]
+    parts += [f"![{one.name}]({one.picture.parent.name}/{one.picture.name})" for one in mine if one.picture]
     return "\n\n".join([*filter(None, parts), f"<!-- note on {name} -->\n{note}<!-- /note on {name} -->"]) + "\n"
 
 
@@ -131,7 +205,7 @@ def table(measured: dict[str, Any] | None, comparisons: list[Comparison]) -> str
     metrics = [name for name in present if name not in LEFT_OUT and SAYS_THE_SAME.get(name) not in present]
     columns = [
         *(["parameters"] if comparisons else []),
-        *(["examples"] if any(row["examples"] for row in rows) else []),
+        *(["examples"] if any(row["examples"] is not None for row in rows) else []),
         *metrics,
         *(["seeds"] if comparisons else []),
     ]
@@ -142,7 +216,7 @@ def table(measured: dict[str, Any] | None, comparisons: list[Comparison]) -> str
 def cell(row: dict[str, Any], column: str) -> str:
     """A number with its spread, "undefined" for a metric that could not be computed, nothing for one that was not."""
     if column in ("examples", "seeds"):
-        return f"{row[column]:,}" if row[column] else ""
+        return "" if row[column] is None else f"{row[column]:,}"
     if column == "parameters":
         return f"{row[column] / 1e6:.1f} M" if row[column] else ""
     if column not in row["mean"]:
@@ -167,7 +241,7 @@ def _baseline_rows(measured: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 def _model_rows(comparisons: list[Comparison]) -> Iterator[dict[str, Any]]:
     for one in comparisons:
         for row in one.result["rows"]:
-            name = f"`{one.folder.name}`: {row['model']}" if len(comparisons) > 1 else row["model"]
+            name = f"`{one.name}`: {row['model']}" if len(comparisons) > 1 else row["model"]
             yield row | {"name": name if row["split"] == "test" else f"{name} ({row['split']} split)"}
 
 
@@ -183,35 +257,18 @@ def baselines_run(measured: dict[str, Any] | None) -> str:
 
 def run(comparison: Comparison, measured: dict[str, Any] | None) -> str:
     """Where and with what the models were fine-tuned, and whether the rows to test on are those of the baselines."""
-    command = comparison.result.get("command")
-    circumstances = {_circumstances(record): None for record in comparison.records}
-    ended = max((str(record.get("ended", ""))[:10] for record in comparison.records), default="")
-    tested = {record["finetuning"]["examples"].get("test") for record in comparison.records}
-    others = tested - {None, measured["rows"]["test"]} if measured else set()
+    result = comparison.result
+    command = result.get("command")
+    versions = (", ".join(f"{name} {number}" for name, number in one.items()) for one in result["versions"])
+    others = {*result["tested"]} - {measured["rows"]["test"]} if measured else set()
     parts = [
-        f"Models: `{command}`" if command else f"Models of `{comparison.folder}`, whose command was not recorded",
-        *filter(None, [ended]),
-        *(circumstances or ["machine and versions were not recorded"]),
+        f"Models: `{command}`" if command else f"Models of `{comparison.name}`, whose command was not recorded",
+        result["ended"][:10],
+        *result["machines"],
+        *versions,
         *(f"tested on other rows than the baselines, {count:,}" for count in sorted(others)),
     ]
     return "; ".join(parts) + "."
-
-
-def _circumstances(record: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())
-    return "; ".join(filter(None, [record.get("machine", {}).get("processor"), versions]))
-
-
-def pictures(comparisons: list[Comparison]) -> dict[Path, str]:
-    """Where the page keeps the plot of each comparison that has one, by the folder of the comparison."""
-    drawn = [one for one in comparisons if (one.folder / PICTURE).exists()]
-    counts: Counter[str] = Counter()
-    links = {}
-    for one in drawn:
-        counts[one.data] += 1
-        number = f"-{counts[one.data]}" if counts[one.data] > 1 else ""
-        links[one.folder] = f"images/results-{one.data}{number}.png"
-    return links
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from ..configuration.errors import InputError
 from ..model_cards.results import METRICS
 from ..model_cards.text import redact
 from .arguments import parse, setting
+from .checkpoints import RUN_FILE
 from .evaluate import markdown, write_whole
 from .finetune import finetune
 from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
@@ -115,6 +116,7 @@ def compare(
         "rows": list(summarize(runs)),
     }
     if training_args.should_save:
+        result |= circumstances([folder / one["run"].folder / RUN_FILE for one in runs])
         text = report(result)
         write_whole(folder / "compare.json", json.dumps(result, indent=2) + "\n")
         write_whole(folder / "compare.md", text + "\n")
@@ -153,6 +155,18 @@ def fine_tune_once(
         for path in [*place.rglob("*.safetensors"), *place.rglob("optimizer.pt")]:
             path.unlink()
     return metrics
+
+
+def circumstances(records: list[Path]) -> dict[str, Any]:
+    """When the last run ended, on which machines and versions they ran, and how many rows they were tested on."""
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in records]
+    tested = {record["finetuning"]["examples"].get("test") for record in read} - {None}
+    return {
+        "ended": max(record["ended"] for record in read),
+        "machines": sorted({record["machine"]["processor"] for record in read}),
+        "versions": [*map(dict, sorted({tuple(record["versions"].items()) for record in read}))],
+        "tested": sorted(tested),
+    }
 
 
 def summarize(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

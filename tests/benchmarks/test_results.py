@@ -26,18 +26,13 @@ MEASURED = {
 }
 
 
-def comparison(folder, data="data/sentiment", tested=900, **changes):
+def comparison(folder, data="data/sentiment", tested=900, metric="accuracy", also=(), **changes):
     row = {"model": "out/encoder", "examples": None, "parameters": 2_345_678, "split": "test", "seeds": 3}
     row |= {"mean": {"loss": 0.5, "accuracy": 0.81249, "macro_f1": 0.8}, "deviation": {"accuracy": 0.0104}} | changes
-    (folder / "run").mkdir(parents=True)
-    (folder / "compare.json").write_text(json.dumps({"task": "t", "data": [data], "metric": "accuracy", "rows": [row]}))
-    record = {
-        "ended": "2026-11-23T01:02:03+00:00",
-        "finetuning": {"examples": {"train": 8000, "test": tested}},
-        "versions": {"trivium": "0.1", "torch": "2.13"},
-        "machine": {"processor": "Other CPU"},
-    }
-    (folder / "run" / "trivium_run.json").write_text(json.dumps(record))
+    result = {"task": "t", "data": [data], "metric": metric, "rows": [row, *(row | other for other in also)]}
+    result |= {"ended": "2026-11-23T01:02:03+00:00", "machines": ["Other CPU"], "tested": [tested]}
+    folder.mkdir(parents=True)
+    (folder / "compare.json").write_text(json.dumps(result | {"versions": [{"trivium": "0.1", "torch": "2.13"}]}))
     return folder / "compare.json"
 
 
@@ -51,9 +46,9 @@ def write(tmp_path):
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "results.md"
 
-    def write(*runs):
+    def write(*runs, measured=("--baselines", str(tmp_path / "baselines.json"))):
         runs = ["--runs", *map(str, runs)] if runs else []
-        results.main(["--baselines", str(tmp_path / "baselines.json"), *runs, "--write", str(page)])
+        results.main([*measured, *runs, "--write", str(page)])
         return page.read_text()
 
     return write
@@ -93,15 +88,45 @@ def test_models_of_several_comparisons_are_told_apart(write, tmp_path):
     assert "| `lora`: out/encoder | 2.3 M | 100 |" in found and "| `whole`: out/encoder | 2.3 M | 100 |" in found
 
 
-def test_plots_lie_beside_the_page_each_under_its_own_name(write, tmp_path):
+def test_a_model_as_it_is_was_trained_on_no_examples(write, tmp_path):
+    found = section(write(comparison(tmp_path / "a", also=[{"examples": 0, "seeds": 1}])), "sentiment")
+    assert "| out/encoder | 2.3 M | 0 |" in found and "| out/encoder | 2.3 M |  |" in found
+
+
+def test_plots_lie_beside_the_page_each_under_the_name_of_its_comparison(write, tmp_path):
     runs = [comparison(tmp_path / name) for name in "ab"] + [comparison(tmp_path / "c", data="data/sentiment-two")]
-    for run in runs:
+    for run in runs[1:]:
         run.with_name("compare.png").write_bytes(run.parent.name.encode())
-    found = section(write(*runs), "sentiment")
-    assert "![sentiment](images/results-sentiment.png)" in found and "(images/results-sentiment-2.png)" in found
-    images = {path.name: path.read_text() for path in (tmp_path / "docs" / "images").iterdir()}
-    expected = {"results-sentiment.png": "a", "results-sentiment-2.png": "b", "results-sentiment-two.png": "c"}
-    assert images == expected
+    text = write(*runs)
+    assert "![b](results/b.png)" in section(text, "sentiment") and "![a]" not in text
+    kept = {path.name: path.read_text() for path in (tmp_path / "docs" / "results").glob("*.png")}
+    assert kept == {"b.png": "b", "c.png": "c"} and "![c](results/c.png)" in section(text, "sentiment-two")
+
+
+def test_models_of_one_comparison_stand_side_by_side(write, tmp_path):
+    other = {"model": "out/decoder", "mean": {"accuracy": 0.9, "loss": 0.1}, "deviation": {}}
+    written = {"mean": {"loss": 1.0, "chrf": 30.0}, "deviation": {"chrf": None}}
+    runs = [
+        comparison(tmp_path / "both", also=[other]),
+        comparison(tmp_path / "written", "data/summaries", metric="loss", **written, also=[{"model": "out/third"}]),
+        comparison(tmp_path / "alone", "data/topic"),
+        comparison(tmp_path / "curve", "data/tags", also=[{"model": "out/encoder, from scratch"}]),
+    ]
+    text = section(write(*runs), "Which family suits which task")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert rows[0] == "|  | metric | out/encoder | out/decoder | out/third |"
+    assert rows[2:] == [
+        "| [sentiment](#sentiment) | accuracy | 0.812 ± 0.010 | **0.900** |  |",
+        "| [summaries](#summaries) | chrF | **30.0** |  | **30.0** |",
+    ]
+    assert (tmp_path / "docs" / "results" / results.PLOT).stat().st_size > 5000
+
+
+def test_without_arguments_the_page_is_that_of_what_was_kept(write, tmp_path):
+    first = write(comparison(tmp_path / "a"))
+    assert write(measured=()) == first
+    more = write(comparison(tmp_path / "b", data="data/topic"), measured=())
+    assert section(more, "sentiment") == section(first, "sentiment") and "out/encoder" in section(more, "topic")
 
 
 def test_writing_again_changes_nothing_and_keeps_the_notes(write, tmp_path):

@@ -41,6 +41,9 @@ def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
     assert rows["encoder", 12]["mean"] != rows["encoder, from scratch", 12]["mean"]
     assert (folder / "compare.png").stat().st_size > 5000 and not list(folder.rglob("*.safetensors"))
     assert "±" in (folder / "compare.md").read_text()
+    ended = max(json.loads(path.read_text())["ended"] for path in folder.glob("*/trivium_run.json"))
+    assert result["ended"] == ended and len(result["machines"]) == len(result["versions"]) == 1
+    assert result["tested"] == [recorded[0]["examples"]["test"]]
     before = time.time()
     assert compare.main([*command, *more]) == 0
     assert json.loads((folder / "compare.json").read_text()) == result

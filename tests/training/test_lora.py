@@ -3,6 +3,8 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torchao.quantization import Int8WeightOnlyConfig
+from transformers import TorchAoConfig
 
 from tests.families import HEADS, TRAINED_HEADS, distance, draw_texts, main_outputs, make_model, padded
 from trivium.configuration import InputError
@@ -98,12 +100,9 @@ def test_what_peft_refuses_is_one_sentence(settings, said):
 
 @pytest.mark.parametrize("head", [head for head in TRAINED_HEADS if head.task in ("sequence", "lm")], ids=str)
 def test_adapters_learn_on_weights_in_8_bits(head, tmp_path):
-    quantization = pytest.importorskip("torchao.quantization")
-    from transformers import TorchAoConfig
-
-    make_model(head).save_pretrained(tmp_path)
-    config = TorchAoConfig(quantization.Int8WeightOnlyConfig())
-    model = head.model.from_pretrained(tmp_path, quantization_config=config)
+    make_model(head).save_pretrained(tmp_path / "base")
+    config = TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=["score", "lm_head"])
+    model, again = (head.model.from_pretrained(tmp_path / "base", quantization_config=config) for _ in range(2))
     assert "Int8" in type(model.base_model.get_submodule(_first_projection(model)).weight).__name__
     tuned = add_adapter(model, auto_of(model), {"r": 4})
     disturb(tuned)
@@ -117,6 +116,12 @@ def test_adapters_learn_on_weights_in_8_bits(head, tmp_path):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+    expected = main_outputs(tuned.eval()(**batch_of(head, model)))
+    tuned.save_pretrained(tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
+    assert distance(main_outputs(loaded(**batch_of(head, model))), expected) < 1e-6
+    merged = loaded.merge_and_unload()
+    assert distance(main_outputs(merged(**batch_of(head, model))), expected) < 0.1  # merged, and in 8 bits again
 
 
 def _first_projection(model) -> str:
