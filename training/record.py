@@ -58,13 +58,18 @@ def _circumstances(args: Any, training_args: RunArguments, command: str | None) 
         "training": changed_settings(training_args),
         "command": command and redact(command),
         "recipe": recipe_of(args, training_args),
-        "versions": {
-            "trivium": __version__,
-            "transformers": transformers.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "machine": {"processor": processor(), "processes": training_args.world_size, "system": platform.platform()},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    return {
+        "trivium": __version__,
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
     }
 
 

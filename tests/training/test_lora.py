@@ -3,8 +3,6 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torchao.quantization import Int8WeightOnlyConfig
-from transformers import TorchAoConfig
 
 from tests.families import HEADS, TRAINED_HEADS, distance, draw_texts, main_outputs, make_model, padded
 from trivium.configuration import InputError
@@ -100,8 +98,11 @@ def test_what_peft_refuses_is_one_sentence(settings, said):
 
 @pytest.mark.parametrize("head", [head for head in TRAINED_HEADS if head.task in ("sequence", "lm")], ids=str)
 def test_adapters_learn_on_weights_in_8_bits(head, tmp_path):
+    quantization = pytest.importorskip("torchao.quantization")
+    from transformers import TorchAoConfig
+
     make_model(head).save_pretrained(tmp_path / "base")
-    config = TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=["score", "lm_head"])
+    config = TorchAoConfig(quantization.Int8WeightOnlyConfig(), modules_to_not_convert=["score", "lm_head"])
     model, again = (head.model.from_pretrained(tmp_path / "base", quantization_config=config) for _ in range(2))
     assert "Int8" in type(model.base_model.get_submodule(_first_projection(model)).weight).__name__
     tuned = add_adapter(model, auto_of(model), {"r": 4})
