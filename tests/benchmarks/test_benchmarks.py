@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import linear_cross_entropy, muon, report, training
+from benchmarks import inference, linear_cross_entropy, muon, report, training
 from benchmarks.contenders import FAMILIES, SHAPES, build
 from benchmarks.data import LAYOUTS, Corpus
 
@@ -48,6 +48,26 @@ def test_training_is_measured_and_written_down(memory, tmp_path):
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| encoder-decoder (T5) | real lengths |" in text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inference_is_measured_on_what_both_sides_read(family, tmp_path):
+    texts = [torch.arange(3, 3 + length) for length in (5, 2, 9)]
+    rows, flat = inference.padded(texts, family), inference.flattened(texts)
+    assert torch.equal(torch.cat(texts), flat["input_ids"][0]) and (flat["position_ids"] == 0).sum() == 3
+    assert torch.equal(rows["input_ids"][rows["attention_mask"].bool()], flat["input_ids"][0])
+    inference.main(["--quick", "--family", family, "--repetitions", "2", "--output", str(tmp_path)])
+    entries = json.loads((tmp_path / "inference-cpu.json").read_text())["entries"]
+    assert [entry["work"] for entry in entries] == [*inference.WORK[family]]
+    assert all(len(entry["tokens_per_second"][name]) == 2 for entry in entries for name in training.CONTENDERS)
+
+
+def test_a_decoder_reads_the_same_in_either_layout():
+    model = build("ours", "decoder", SHAPES["toy"], 32).eval()
+    texts = [torch.randint(3, 500, (length,)) for length in (5, 2, 9)]
+    works = (inference.make_work(name, "decoder", "read", model, texts, 1) for name in training.CONTENDERS)
+    flat, rows = (work().flatten(0, 1) for work in works)
+    torch.testing.assert_close(flat, rows, atol=1e-5, rtol=0)
 
 
 def test_ways_to_the_loss_agree_and_are_measured(tmp_path, monkeypatch):
