@@ -7,9 +7,9 @@ embed   an encoder reads texts into vectors
 read    a decoder reads texts, and says what comes next
 write   a decoder or an encoder-decoder reads texts and writes tokens after them, greedily, with its cache
 
-The number behind is that of texts in a batch. The peer gets them padded to the longest, ours what it takes best: end to
-end where nothing is written, padded like the peer's where something is. Both take turns in one process. Counted are real
-tokens that were read, or of writing those that were written.
+The number behind is that of texts in a batch. The peer gets them padded to the longest, ours what it takes best: end
+to end where nothing is written, padded like the peer's where something is. Both take turns in one process. Counted are
+real tokens that were read, or of writing those that were written.
 """
 
 import gc
