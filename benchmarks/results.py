@@ -106,15 +106,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def keep(folder: Path, baselines: Path | None, runs: list[Path]) -> None:
-    """Copies results, and their plots, into a folder: baselines beside those of other sets that it already holds."""
+    """Copies results into a folder: baselines beside those of other sets that it holds, plots where rows are several."""
     folder.mkdir(parents=True, exist_ok=True)
     if baselines:
         held = folder / BASELINES
         before = json.loads(held.read_text(encoding="utf-8")) if held.exists() else {}
         write_whole(held, json.dumps(before | json.loads(baselines.read_text(encoding="utf-8")), indent=2) + "\n")
     for run in runs:
-        write_whole(folder / f"{run.parent.name}.json", run.read_text(encoding="utf-8"))
-        if (picture := run.with_suffix(".png")).exists():
+        result = run.read_text(encoding="utf-8")
+        write_whole(folder / f"{run.parent.name}.json", result)
+        if len(json.loads(result)["rows"]) > 1 and (picture := run.with_suffix(".png")).exists():
             (folder / f"{run.parent.name}.png").write_bytes(picture.read_bytes())
 
 

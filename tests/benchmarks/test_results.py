@@ -94,12 +94,14 @@ def test_a_model_as_it_is_was_trained_on_no_examples(write, tmp_path):
 
 
 def test_plots_lie_beside_the_page_each_under_the_name_of_its_comparison(write, tmp_path):
-    runs = [comparison(tmp_path / name) for name in "ab"] + [comparison(tmp_path / "c", data="data/sentiment-two")]
-    for run in runs[1:]:
+    other = [{"model": "out/decoder"}]
+    runs = [comparison(tmp_path / "a"), comparison(tmp_path / "b", also=other)]
+    runs += [comparison(tmp_path / "c", data="data/sentiment-two", also=other)]
+    for run in runs:
         run.with_name("compare.png").write_bytes(run.parent.name.encode())
     text = write(*runs)
     assert "![b](results/b.png)" in section(text, "sentiment") and "![a]" not in text
-    kept = {path.name: path.read_text() for path in (tmp_path / "docs" / "results").glob("*.png")}
+    kept = {path.name: path.read_text() for path in (tmp_path / "docs" / "results").glob("?.png")}
     assert kept == {"b.png": "b", "c.png": "c"} and "![c](results/c.png)" in section(text, "sentiment-two")
 
 
