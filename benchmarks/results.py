@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def keep(folder: Path, baselines: Path | None, runs: list[Path]) -> None:
-    """Copies results into a folder: baselines beside those of other sets that it holds, plots where rows are several."""
+    """Copies results into a folder: baselines beside those of other sets that it holds; plots of several rows."""
     folder.mkdir(parents=True, exist_ok=True)
     if baselines:
         held = folder / BASELINES
