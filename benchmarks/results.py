@@ -49,8 +49,8 @@ chosen by the validation split too, and theirs are means ± standard deviations 
 
 SIDE_BY_SIDE = """## Which family suits which task
 
-The three families, pretrained alike: 3.4 million parameters, the same text, 2 million tokens
-([families.yaml](../benchmarks/families.yaml) says how). Fine-tuned alike too, they reach:
+The three families, pretrained alike: 3.4 million parameters on the same text, 2 million tokens of it
+([families.yaml](../benchmarks/families.yaml) says how). Fine-tuned alike too, on the sets that they share, they reach:
 """
 
 

@@ -229,7 +229,9 @@ class PretrainTrainingArguments(RunArguments):
     lr_scheduler_type: str = setting("cosine", "how the learning rate falls: cosine, linear, warmup_stable_decay, ...")
     warmup_steps: float = setting(0.05, "steps of linear warmup; below 1, a share of all steps")
     weight_decay: float = setting(0.1, "of everything but norms, biases and embeddings")
-    max_tokens: float | None = setting(None, "train until so many tokens have been read, instead of num_train_epochs")
+    max_tokens: float | None = setting(
+        None, "train until so many tokens of text have been read, instead of num_train_epochs"
+    )
     decay_steps: float = setting(0.2, "of warmup_stable_decay: the last steps; below 1, a share of all steps")
     cooldown_steps: int | None = setting(
         None, "go on from resume_from_checkpoint, let the learning rate fall to 0 in so many steps, and end"

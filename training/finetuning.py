@@ -1,7 +1,7 @@
 """The trainer of `trivium finetune`, which measures what a model answers, example by example."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,34 @@ class Measured:
         return len(self.examples)
 
 
+@contextmanager
+def frozen_weights_cast(model: torch.nn.Module) -> Iterator[None]:
+    """Puts in the place of frozen projections what autocast makes of them, as long as it lasts; else nothing.
+
+    Autocast keeps what it has cast of weights that are trained, but casts frozen ones, beside an adapter all of them,
+    at every call: with each token that is written.
+    """
+    kept = []
+    for module in model.modules():
+        device = module.weight.device.type if isinstance(module, torch.nn.Linear) else "meta"
+        if device == "meta" or not torch.is_autocast_enabled(device):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if (
+                not parameter.requires_grad
+                and parameter.dtype == torch.float32
+                and type(parameter) is torch.nn.Parameter
+            ):
+                kept.append((module, name, parameter))
+                narrow = parameter.detach().to(torch.get_autocast_dtype(device))
+                setattr(module, name, torch.nn.Parameter(narrow, requires_grad=False))
+    try:
+        yield
+    finally:
+        for module, name, parameter in kept:
+            setattr(module, name, parameter)
+
+
 class FinetuneTrainer(TriviumTrainer):
     """Beside what `Trainer` takes, the `task`. `eval_dataset` is [`Measured`].
 
@@ -140,7 +168,7 @@ class FinetuneTrainer(TriviumTrainer):
         process, processes = self._evaluation_share()
         numbers = range(process, len(rows), processes)
         self.model.eval()
-        with self.compute_loss_context_manager() or nullcontext():
+        with self.compute_loss_context_manager() or nullcontext(), frozen_weights_cast(self.model):
             own = self.task.predict(self.model, [rows[n] for n in numbers], self.args.per_device_eval_batch_size)
         if processes == 1:
             return own
