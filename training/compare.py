@@ -102,6 +102,10 @@ def compare(
     Raises:
         InputError: nothing to compare, or whatever [`finetune`] refuses.
     """
+    if args.max_train_examples is not None:
+        if comparison.examples:
+            raise InputError("`max_train_examples` is one number of `examples`: give one of the two.")
+        comparison = dataclasses.replace(comparison, examples=[args.max_train_examples])
     folder = Path(training_args.output_dir or "")
     metric = task_named(args.task).best
     runs = []

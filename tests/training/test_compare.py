@@ -50,6 +50,16 @@ def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
     assert max(path.stat().st_mtime for path in folder.rglob("trivium_run.json")) < before
 
 
+def test_the_number_of_examples_is_that_of_fine_tuning_too(command, tmp_path):
+    compare.main([*command, "--seeds", "1", "--max_train_examples", "12", "--disable_tqdm", "true"])
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [row["examples"] for row in result["rows"]] == [12, 12]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/trivium_run.json")]
+    assert all(record["finetuning"]["examples"]["train"] == 12 for record in records)
+    with pytest.raises(InputError, match="`max_train_examples` is one number of `examples`: give one of the two"):
+        compare.main([*command, "--max_train_examples", "12", "--examples", "12"])
+
+
 @pytest.mark.parametrize(
     "change, said",
     [(["--models"], "expected at least one argument"), (["--seeds"], "expected at least one argument")],
