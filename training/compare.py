@@ -106,6 +106,10 @@ def compare(
         if comparison.examples:
             raise InputError("`max_train_examples` is one number of `examples`: give one of the two.")
         comparison = dataclasses.replace(comparison, examples=[args.max_train_examples])
+    if args.from_scratch:
+        raise InputError(
+            "`from_scratch` is of one run: `from_scratch_too` compares each model with itself from scratch."
+        )
     folder = Path(training_args.output_dir or "")
     metric = task_named(args.task).best
     runs = []

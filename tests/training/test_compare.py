@@ -62,7 +62,11 @@ def test_the_number_of_examples_is_that_of_fine_tuning_too(command, tmp_path):
 
 @pytest.mark.parametrize(
     "change, said",
-    [(["--models"], "expected at least one argument"), (["--seeds"], "expected at least one argument")],
+    [
+        (["--models"], "expected at least one argument"),
+        (["--seeds"], "expected at least one argument"),
+        (["--from_scratch", "true"], "`from_scratch_too` compares each model with itself"),
+    ],
 )
 def test_nothing_to_compare_is_said(command, change, said):
     with pytest.raises(InputError, match=said):
