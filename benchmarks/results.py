@@ -36,8 +36,8 @@ INTRODUCTION = """# Results
 What fine-tuned models reach on the [data of `trivium fetch`](finetuning.md#data-to-fine-tune-on), beside what counting
 words, or a rule, reaches. All is measured on the test split by the same metrics and written here by these commands:
 
-    trivium fetch sentiment ... minilm
-    trivium convert data/minilm out/minilm
+    trivium fetch sentiment ... minilm smollm2
+    trivium convert data/minilm out/minilm     # and smollm2; the families of ours are those of benchmarks/families.yaml
     python -m benchmarks.baselines --data data
     trivium compare ...                        # what it was is said below for each set
     python -m benchmarks.results --baselines out/baselines.json --runs out/results/*/compare.json
