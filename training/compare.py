@@ -112,10 +112,11 @@ def compare(
         )
     folder = Path(training_args.output_dir or "")
     metric = task_named(args.task).best
-    runs = []
-    for planned in plan(comparison):
-        metrics = fine_tune_once(planned, folder, args, training_args, comparison.keep_models)
-        runs.append({"run": planned, "metrics": metrics})
+    planned = plan(comparison)
+    runs = [
+        {"run": one, "metrics": fine_tune_once(one, folder, args, training_args, comparison.keep_models)}
+        for one in planned
+    ]
     result = {
         "command": command and redact(command),
         "task": args.task,
@@ -124,7 +125,7 @@ def compare(
         "rows": list(summarize(runs)),
     }
     if training_args.should_save:
-        result |= circumstances([folder / one["run"].folder / RUN_FILE for one in runs])
+        result |= circumstances([folder / one.folder / RUN_FILE for one in planned])
         text = report(result)
         write_whole(folder / "compare.json", json.dumps(result, indent=2) + "\n")
         write_whole(folder / "compare.md", text + "\n")
