@@ -231,7 +231,9 @@ def draw(result: dict[str, Any], path: Path) -> bool:
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         models = list(dict.fromkeys(row["model"] for row in result["rows"]))
-        if len({row["examples"] for row in result["rows"]}) > 1:
+        counts = sorted({row["examples"] for row in result["rows"]} - {None})
+        if len(counts) > 1:
+            colours = {model: f"C{place}" for place, model in enumerate(m for m in models if not m.endswith(SCRATCH))}
             for model in models:
                 rows = [row for row in result["rows"] if row["model"] == model]
                 points = [(row["examples"], row["mean"][metric], row["deviation"][metric] or 0) for row in rows]
@@ -244,10 +246,12 @@ def draw(result: dict[str, Any], path: Path) -> bool:
                     markersize=4,
                     capsize=3,
                     label=model,
+                    color=colours[model.removesuffix(f", {SCRATCH}")],
                     linestyle="--" if model.endswith(SCRATCH) else "-",
                 )
-            least = min(count for row in result["rows"] if (count := row["examples"]))
-            axes.set_xscale("symlog", linthresh=least)  # logarithmic from there on, so that 0 has a place
+            axes.set_xscale("symlog", linthresh=min(filter(None, counts)))  # so that 0 has a place
+            axes.set_xticks(counts, [f"{count:,}" for count in counts])
+            axes.set_xticks([], minor=True)
             axes.set_xlabel("examples to train on")
             axes.legend(frameon=False)
         else:
@@ -255,7 +259,7 @@ def draw(result: dict[str, Any], path: Path) -> bool:
             spreads = [row["deviation"][metric] or 0 for row in result["rows"]]
             axes.barh(models, heights, xerr=spreads, color="#4c72b0", capsize=3)
             axes.invert_yaxis()
-        (axes.set_ylabel if len({row["examples"] for row in result["rows"]}) > 1 else axes.set_xlabel)(metric)
+        (axes.set_ylabel if len(counts) > 1 else axes.set_xlabel)(metric)
         axes.set_title(f"{result['task']}, {', '.join(result['data'])}")
         aside = path.with_name(f".{path.name}")
         figure.savefig(aside, format="png", dpi=130)
