@@ -162,15 +162,16 @@ def draw(comparisons: list[Comparison], path: Path) -> None:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(8, 1.2 + 0.5 * len(several)), layout="constrained")
         axes = figure.subplots()
+        width = 1 / (len(models) + 1)
         for place, model in enumerate(models):
             bars = []
             for group, one in enumerate(several):
                 unit = 100 if one.metric in IN_PERCENT else 1
                 for row in (row for row in one.result["rows"] if row["model"] == model):
                     value, spread = row["mean"][one.metric], row["deviation"].get(one.metric) or 0
-                    bars.append((group + (place + 0.5) / (len(models) + 1) - 0.5, value / unit, spread / unit))
-            where, widths, spreads = zip(*bars, strict=True)
-            axes.barh(where, widths, 1 / (len(models) + 1), xerr=spreads, label=model)
+                    bars.append((group + (place - (len(models) - 1) / 2) * width, value / unit, spread / unit))
+            places, values, spreads = zip(*bars, strict=True)
+            axes.barh(places, values, width, xerr=spreads, label=model)
         axes.set_yticks(range(len(several)), [f"{one.data}\n{NAMES.get(one.metric, one.metric)}" for one in several])
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
