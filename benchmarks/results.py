@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trivium.model_cards.results import METRICS
-from trivium.training.compare import SCRATCH
+from trivium.training.compare import SCRATCH, STYLE
 from trivium.training.corpora.catalogue import CORPORA
 from trivium.training.evaluate import write_whole
 
@@ -158,8 +158,7 @@ def draw(comparisons: list[Comparison], path: Path) -> None:
     from matplotlib.figure import Figure
 
     models, several = abreast(comparisons)
-    style = {"backend": "agg", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 1.2 + 0.5 * len(several)), layout="constrained")
         axes = figure.subplots()
         width = 1 / (len(models) + 1)

@@ -31,6 +31,7 @@ from .tasks.table import TASKS, task_named
 from .verbs import run
 
 SCRATCH = "from scratch"
+STYLE = {"backend": "agg", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -225,9 +226,7 @@ def draw(result: dict[str, Any], path: Path) -> bool:
     from matplotlib.figure import Figure
 
     metric = result["metric"]
-    with matplotlib.rc_context(
-        {"backend": "agg", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    ):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         models = list(dict.fromkeys(row["model"] for row in result["rows"]))

@@ -18,7 +18,6 @@ TEXTS = "the cat sat|a dog ran|two birds flew|rain fell again|nobody came|all is
 
 @pytest.mark.parametrize("family", ["encoder", "decoder"])
 def test_correlations_are_those_of_cosines(family, tmp_path):
-
     base = write_base(tmp_path / family, family, train_tokenizer(TEXTS, family, vocab_size=300, show_progress=False))
     rows = [
         {"text": one, "text_pair": other, "score": float(place**2 % 7), "subset": subset}
