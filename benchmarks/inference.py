@@ -1,15 +1,15 @@
-"""Inference speed of the three families against ModernBERT, Llama and T5 of the same shape, on texts of real lengths.
+"""Inference speed of the three families beside the stock models of the same shape, on texts of real lengths.
 
     python -m benchmarks.inference --write docs/performance.md     # prints, and writes the table
     python -m benchmarks.inference --quick                         # a toy run
 
-embed   an encoder reads texts into vectors
+embed   an encoder reads texts into vectors, batch after batch as they come, or sorted by length first
 read    a decoder reads texts, and says what comes next
 write   a decoder or an encoder-decoder reads texts and writes tokens after them, greedily, with its cache
 
-The number behind is that of texts in a batch. The peer gets them padded to the longest, ours what it takes best: end
-to end where nothing is written, padded like the peer's where something is. Both take turns in one process. Counted are
-real tokens that were read, or of writing those that were written.
+The number behind is that of texts in a batch. Stock models get them padded to the longest, ours what it takes best: end
+to end where nothing is written, padded too where something is. All take turns in one process. Counted are real tokens
+that were read, or of writing those that were written.
 """
 
 import gc
@@ -22,16 +22,17 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from . import report
-from .contenders import FAMILIES, PEERS, SHAPES, build
+from .contenders import FAMILIES, OURS, SHAPES, build, stock
 from .data import Corpus
-from .training import CONTENDERS, VOCABULARY
+from .training import VOCABULARY
 
 WORK = {
-    "encoder": ("embed 32",),
+    "encoder": ("embed 32", "embed 32 sorted"),
     "decoder": ("read 16", "write 1", "write 16"),
     "encoder-decoder": ("write 1", "write 16"),
 }
-COLUMNS = ["family (peer)", "work", "precision", "ours, tokens/s", "peer, tokens/s", "ratio (range)"]
+COLUMNS = ["family", "work", "precision", "model", "tokens/s", "ours to it (range)"]
+EMBEDDED = 4  # batches
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -53,21 +54,25 @@ def make_work(name: str, family: str, work: str, model: Any, texts: list[torch.T
     if work.startswith("write"):
         length = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
         return lambda: model.generate(**padded(texts, family), **length)
-    batch = flattened(texts) if name == "ours" else padded(texts, family)
     if work.startswith("embed"):
-        return lambda: model.base_model(**batch).last_hidden_state
+        texts = sorted(texts, key=len) if work.endswith("sorted") else texts
+        size = len(texts) // EMBEDDED
+        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        made = [flattened(batch) if name == OURS else padded(batch, family) for batch in batches]
+        return lambda: [model.base_model(**batch).last_hidden_state for batch in made]
+    batch = flattened(texts) if name == OURS else padded(texts, family)
     ends = torch.tensor([len(text) for text in texts]).cumsum(0) - 1
-    kept = ends if name == "ours" else 1
+    kept = ends if name == OURS else 1
     return lambda: model(**batch, logits_to_keep=kept, use_cache=False).logits
 
 
 def measure(
     family: str, work: str, size: str, dtype: str, texts: list[torch.Tensor], new: int, repetitions: int
 ) -> dict:
-    """Tokens a second of both contenders in every repetition."""
+    """Tokens a second of all contenders in every repetition."""
     gc.collect()
     steps = {}
-    for name in CONTENDERS:
+    for name in (OURS, *stock(family)):
         torch.manual_seed(0)
         model = build(name, family, SHAPES[size], 2 * max(map(len, texts)) + new).eval().to(DTYPES[dtype])
         steps[name] = make_work(name, family, work, model, texts, new)
@@ -77,13 +82,17 @@ def measure(
     return {name: [counted / one for one in values] for name, values in seconds.items()}
 
 
-def as_row(entry: dict) -> list[str]:
-    """One line of the table."""
-    ours, peer = (entry["tokens_per_second"][name] for name in CONTENDERS)
-    ratios = [a / b for a, b in zip(ours, peer, strict=True)]
-    spread = f"**{median(ratios):.2f}** ({min(ratios):.2f}-{max(ratios):.2f})"
-    named = f"{entry['family']} ({PEERS[entry['family']]})"
-    return [named, entry["work"], entry["dtype"], f"{median(ours):,.0f}", f"{median(peer):,.0f}", spread]
+def rows_of(entry: dict) -> list[list[str]]:
+    """The lines of one kind of work; the fastest stock model is marked."""
+    speeds = entry["tokens_per_second"]
+    best = max(stock(entry["family"]), key=lambda name: median(speeds[name]))
+    rows = []
+    for name, values in speeds.items():
+        ratios = [ours / other for ours, other in zip(speeds[OURS], values, strict=True)]
+        ratio = f"**{median(ratios):.2f}**" if name == best else f"{median(ratios):.2f}"
+        spread = f"{ratio} ({min(ratios):.2f}-{max(ratios):.2f})"
+        rows.append([entry["family"], entry["work"], entry["dtype"], name, f"{median(values):,.0f}", spread])
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -99,17 +108,22 @@ def main(arguments: list[str] | None = None) -> None:
         options.size, options.length, options.new, options.dtype = "toy", 48, 3, ["fp32"]
     where, entries = report.machine(), []
     for family in options.family:
-        corpus = Corpus(family, 512 if options.quick else VOCABULARY, 40 if options.quick else None)
+        corpus = Corpus(family, "docstrings", 512 if options.quick else VOCABULARY, 40 if options.quick else None)
         for work in WORK[family]:
             count = 2 if options.quick else int(work.split()[1])
-            documents = corpus.documents[:: max(1, len(corpus.documents) // count)][:count]
-            texts = sorted((torch.as_tensor(tokens[: options.length]) for tokens in documents), key=len)
+            count *= EMBEDDED if work.startswith("embed") else 1
+            documents = corpus.documents[:: len(corpus.documents) // count][:count]
+            texts = [torch.as_tensor(tokens[: options.length]) for tokens in documents]
             for dtype in options.dtype:
                 found = measure(family, work, options.size, dtype, texts, options.new, options.repetitions)
                 entries.append({"family": family, "work": work, "dtype": dtype, "tokens_per_second": found})
-                print(*as_row(entries[-1]), sep="; ", file=sys.stderr, flush=True)
-    form = f"Shape {options.size}; texts of at most {options.length} tokens, {options.new} written after each."
-    text = f"{report.describe(where)}\n\n{form}\n\n{report.table(COLUMNS, [*map(as_row, entries)])}"
+                print(*rows_of(entries[-1]), sep="\n", file=sys.stderr, flush=True)
+    form = (
+        f"Shape {options.size}; docstrings of at most {options.length} tokens, {options.new} written after each. "
+        "Bold: against the fastest stock model."
+    )
+    table = report.table(COLUMNS, [row for entry in entries for row in rows_of(entry)])
+    text = f"{report.describe(where)}\n\n{form}\n\n{table}"
     report.publish(options, "inference-cpu", "inference on cpu", {"machine": where, "entries": entries}, text)
 
 

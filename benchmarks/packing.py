@@ -7,15 +7,12 @@ measured in a process of its own, on documents of random tokens that are as long
 """
 
 import argparse
-import ast
 import dataclasses
 import json
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -29,7 +26,7 @@ import pyarrow as pa
 
 from trivium.tokenization import train_tokenizer
 from trivium.training.arguments import PretrainArguments
-from trivium.training.data.corpus import SKIPPED_FOLDERS, python_docs
+from trivium.training.data.corpus import python_docs
 from trivium.training.data.packing import WINDOW_TOKENS, PackedDataset, document_lengths
 from trivium.training.data.pairs import PackedPairs
 from trivium.training.data.sources import Texts
@@ -39,9 +36,9 @@ from trivium.training.pretrain import FAMILIES, new_config
 from trivium.training.rows import make_rows, tokenized_documents, with_target_length
 
 from . import report
+from .data import docstrings
 
 CHARACTERS = 30_000_000  # of docstrings
-SHORTEST = 200  # characters of a docstring
 SHORTEST_TARGETS = 16  # tokens of a row's targets
 VOCABULARY = 8192
 SENTINELS = 400
@@ -51,38 +48,8 @@ BATCH = 16  # rows, and documents that the stock way pads to the longest of them
 BATCHES = 64
 COUNTS = (10_000, 100_000, 1_000_000)
 WINDOWS = 2  # that are planned and read for the speed
-DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 SEED = 0
 VARYING = {("encoder-decoder", "ul2"), ("encoder-decoder", "pairs")}  # whose batches have many sizes
-
-
-def docstrings(characters: int) -> Iterator[dict[str, str]]:
-    """Yields `{"text"}`, different docstrings of the installed packages, in the order of their files, up to so many."""
-    seen: set[str] = set()
-    library = Path(sysconfig.get_path("purelib"))
-    for path in sorted(library.rglob("*.py")):
-        if not SKIPPED_FOLDERS.isdisjoint(path.relative_to(library).parts):
-            continue
-        for text in _docstrings(path):
-            if characters <= 0:
-                return
-            if len(text) >= SHORTEST and text not in seen:
-                seen.add(text)
-                characters -= len(text)
-                yield {"text": text}
-
-
-def _docstrings(path: Path) -> Iterator[str]:
-    """Yields the docstrings of a source file, which is parsed but never run."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of the parser, about others' code
-            stack: list[Any] = [ast.parse(path.read_bytes())]
-    except (SyntaxError, ValueError, OSError):
-        return
-    while stack:
-        node = stack.pop()
-        yield ast.get_docstring(node) or ""
-        stack.extend(child for child in reversed(node.body) if isinstance(child, DEFINITIONS))
 
 
 def corpora(folder: Path, quick: bool) -> dict[str, datasets.Dataset]:

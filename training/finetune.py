@@ -10,7 +10,7 @@ FinetuneTrainingArguments())`.
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ from .stopping import Stopped
 from .tasks.examples import Examples, hold_out, read_splits
 from .tasks.stored import Stored, write_task
 from .tasks.table import roles_of, task_named
-from .tasks.task import Task
+from .tasks.task import Row, Task
 from .trackers import one_run
 from .verbs import run
 
@@ -131,7 +131,7 @@ def make_trainer(
         measured = {name: Measured(split, features_of(task, split)) for name, split in splits.items()}
     set_seed(training_args.seed)
     auto = kind.heads[family]
-    model = load_model(args, auto, task, tokenizer)
+    model = load_model(args, auto, task, tokenizer, measured["train"].features)
     if args.lora:
         model = add_adapter(model, auto, dict(args.lora_config or {}))  # type: ignore[arg-type]
     if training_args.asked_metric is None:
@@ -237,29 +237,41 @@ def features_of(task: Task, examples: Examples) -> datasets.Dataset:
     return rows.map(encode, batched=True, batch_size=100, remove_columns=rows.column_names, desc="Tokenizing")
 
 
-def load_model(args: FinetuneArguments, auto: str, task: Task, tokenizer: Any) -> Any:
-    """The model with the task's head, in float32; raises `InputError` if its weights cannot be read."""
+def load_model(args: FinetuneArguments, auto: str, task: Task, tokenizer: Any, features: Sequence[Row]) -> Any:
+    """The model with the task's head, in float32; a new head begins as the task says of `features` to train on.
+
+    Raises:
+        InputError: its weights cannot be read, or the head is new and there is nothing to train on.
+    """
     config = config_of(args)
     config.update(task.head_fields() | {"pad_token_id": tokenizer.pad_token_id})
     model_class = getattr(transformers, auto)
-    try:
-        if args.from_scratch:
-            return model_class.from_config(config)
-        # A head for other labels is another head.
-        model, loaded = model_class.from_pretrained(
-            args.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"the weights of '{args.model}' cannot be read: {' '.join(str(error).split())}") from error
-    new = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
-    if new and args.max_train_examples == 0:
+    if args.from_scratch:
+        model, new = model_class.from_config(config), {"all"}
+    else:
+        model, new = read_model(args.model, model_class, config)
+    if new and len(features):
+        task.start(model, features)
+    elif new and not args.from_scratch:
         raise InputError(
             f"'{args.model}' has no weights for '{min(new)}' of this task's head, so that there is nothing to measure "
             "without training: give `max_train_examples` above 0."
         )
     return model
+
+
+def read_model(name: str | None, model_class: Any, config: Any) -> tuple[Any, set[str]]:
+    """A checkpoint's model and the names of what it had no weights for; raises `InputError` if it cannot be read."""
+    try:
+        # A head for other labels is another head.
+        model, loaded = model_class.from_pretrained(
+            name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"the weights of '{name}' cannot be read: {' '.join(str(error).split())}") from error
+    return model, {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
 
 
 def train_and_measure(trainer: FinetuneTrainer, resumed: Path | None, test: Measured | None) -> dict[str, Any]:

@@ -5,53 +5,103 @@ import json
 import pytest
 import torch
 
-from benchmarks import inference, linear_cross_entropy, muon, report, training
-from benchmarks.contenders import FAMILIES, SHAPES, build
-from benchmarks.data import LAYOUTS, Corpus
+from benchmarks import inference, linear_cross_entropy, memory, muon, report, training
+from benchmarks.contenders import CONTENDERS, FAMILIES, FLATTENED, OURS, SHAPES, build, stock
+from benchmarks.data import TEXTS, Corpus
+
+NAMED = [(family, name) for family, names in CONTENDERS.items() for name in names]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_layout_holds_the_same_tokens(family, text):
+    layouts, tokens = Corpus(family, text, vocabulary=512, max_documents=30).batches(rows=3, length=48, count=2)
+    if text == "full rows":
+        assert {*layouts} == {"full"}
+        assert all(batch["input_ids"].shape == (3, 48) for batch in layouts["full"])
+        labels = sum((batch["labels"] != -100).sum() for batch in layouts["full"])
+        assert tokens == 2 * 3 * 48 + (labels if family == "encoder-decoder" else 0)
+        return
+    masks = {fed: [batch["attention_mask"].bool() for batch in layouts[fed]] for fed in ("padded", "grouped")}
+    for mask, padded, flat in zip(masks["padded"], layouts["padded"], layouts["flattened"], strict=True):
+        assert torch.equal(padded["input_ids"][mask], flat["input_ids"][0])
+        assert (flat["position_ids"] == 0).sum() == 3
+    read = {
+        fed: [batch["input_ids"][mask] for mask, batch in zip(masks[fed], layouts[fed], strict=True)] for fed in masks
+    }
+    assert torch.equal(*(torch.cat(read[fed]).sort().values for fed in masks))
+    written = sum((batch["labels"] != -100).sum() for batch in layouts["padded"]) if family == "encoder-decoder" else 0
+    assert tokens == sum(mask.sum() for mask in masks["padded"]) + written
+    assert sum(mask.numel() for mask in masks["grouped"]) <= sum(mask.numel() for mask in masks["padded"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_contenders_have_the_same_shape_and_the_same_data(family):
-    corpus = Corpus(family, vocabulary=512, max_documents=30)
-    real, full = (corpus.batches(layout, rows=3, length=48, count=2) for layout in LAYOUTS)
-    for batch in real:
-        mask, positions = batch["peer"]["attention_mask"].bool(), batch["ours"]["position_ids"]
-        assert (positions == 0).sum() == 3
-        assert torch.equal(batch["peer"]["input_ids"][mask], batch["ours"]["input_ids"][0])
-        labels = batch["peer"]["labels"]
-        if family == "encoder-decoder":
-            assert torch.equal(labels[labels != -100], batch["ours"]["labels"][0])
-            assert batch["tokens"] == mask.sum() + (labels != -100).sum()
-        else:
-            assert torch.equal(labels[mask], batch["ours"]["labels"][0])
-            assert batch["tokens"] == mask.sum()
-    for batch in full:
-        assert batch["ours"] is batch["peer"]
-        assert batch["ours"]["input_ids"].shape == (3, 48)
-    sizes = [sum(p.numel() for p in build(name, family, SHAPES["5m"], 48).parameters()) for name in training.CONTENDERS]
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.03)
+def test_contenders_are_of_one_size(family):
+    sizes = {
+        name: sum(p.numel() for p in build(name, family, SHAPES["5m"], 48).parameters()) for name in CONTENDERS[family]
+    }
+    assert all(size == pytest.approx(sizes[OURS], rel=0.06) for size in sizes.values()), sizes
 
 
-@pytest.mark.parametrize("memory", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_training_is_measured_and_written_down(memory, tmp_path):
+@pytest.mark.parametrize("family, name", NAMED)
+def test_padding_and_flattening_change_no_loss(family, name):
+    layouts, _ = Corpus(family, "pages", vocabulary=512, max_documents=30).batches(rows=3, length=48, count=1)
+    torch.manual_seed(0)
+    model = build(name, family, SHAPES["toy"], 48)
+    for parameter in model.parameters():  # fresh models may predict the same whatever they read
+        torch.nn.init.normal_(parameter, std=0.2)
+    expected = model(**layouts["padded"][0]).loss
+    shuffled = {key: value.flip(0) for key, value in layouts["padded"][0].items()}
+    torch.testing.assert_close(model(**shuffled).loss, expected, atol=2e-5, rtol=0)
+    filler = torch.randint(3, 500, shuffled["input_ids"].shape)
+    filled = shuffled["input_ids"].where(shuffled["attention_mask"].bool(), filler)
+    torch.testing.assert_close(model(**shuffled | {"input_ids": filled}).loss, expected, atol=2e-5, rtol=0)
+    if name in FLATTENED:
+        torch.testing.assert_close(model(**layouts["flattened"][0]).loss, expected, atol=2e-5, rtol=0)
+
+
+def test_training_is_measured_and_written_down(tmp_path):
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- training on cpu -->\nold\n<!-- /training on cpu -->\nafter\n")
-    choice = ["--family", "encoder-decoder", "--data", "real lengths", "--repetitions", "2"]
-    if not memory:
-        choice.append("--no_memory")
+    choice = ["--family", "decoder", "--text", "docstrings", "full rows", "--repetitions", "2"]
     training.main(["--quick", *choice, "--output", str(tmp_path), "--write", str(page)])
-    results = json.loads((tmp_path / "training-cpu.json").read_text())
-    (entry,) = results["entries"]
-    assert len(entry["speed"]["ratios"]) == 2
-    assert all(value > 0 for name in training.CONTENDERS for value in entry["speed"][name]["tokens_per_second"])
-    assert entry["memory"] is None if not memory else min(entry["memory"][name] for name in ("ours", "peer")) > 0
+    first, second = json.loads((tmp_path / "training-cpu.json").read_text())["cases"]
+    assert [(*entry["way"].values(),) for entry in first["ways"]] == training.ways("decoder", "docstrings", ["eager"])
+    assert {entry["way"]["model"] for entry in second["ways"]} == {*CONTENDERS["decoder"]}
+    assert all(len(entry["tokens_per_second"]) == 2 for one in (first, second) for entry in one["ways"])
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
-    assert "| encoder-decoder (T5) | real lengths |" in text
+    assert "| decoder | fp32 | docstrings | stock as it is used |" in text
+
+
+def test_ours_is_compared_with_the_fastest():
+    def entry(model, fed, mode, *speeds):
+        return {"way": {"model": model, "fed": fed, "mode": mode}, "tokens_per_second": [*speeds]}
+
+    ways = [entry(OURS, "flattened", "eager", 10, 20), entry(OURS, "flattened", "compiled", 30, 40)]
+    ways += [entry("Llama", "padded", "eager", 5, 10), entry("GPT-2", "padded", "eager", 6, 4)]
+    ways += [entry("GPT-2", "grouped", "compiled", 20, 20), entry("plain torch", "grouped", "eager", 40, 40)]
+    case = {"size": "toy", "family": "decoder", "text": "pages", "dtype": "fp32", "device": "cpu", "length": 8}
+    rows = training.summary_of({"case": case, "ways": ways})
+    assert [row[-1] for row in rows] == ["**5.00** (4.00-6.00)", "**1.75** (1.50-2.00)", "**0.88** (0.75-1.00)"]
+    assert [row[4] for row in rows] == [
+        "Llama, padded, eager",
+        "GPT-2, grouped, compiled",
+        "plain torch, grouped, eager",
+    ]
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_a_process_of_its_own(tmp_path):
+    choice = ["--family", "encoder-decoder", "--text", "docstrings", "--repetitions", "1", "--output", str(tmp_path)]
+    memory.main(["--quick", *choice])
+    (entry,) = json.loads((tmp_path / "memory-cpu.json").read_text())["entries"]
+    assert [way[0] for way, _ in entry["megabytes"]] == [*CONTENDERS["encoder-decoder"]]
+    assert all(megabytes > 0 for _, megabytes in entry["megabytes"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_inference_is_measured_on_what_both_sides_read(family, tmp_path):
+def test_inference_is_measured_on_what_all_read(family, tmp_path):
     texts = [torch.arange(3, 3 + length) for length in (5, 2, 9)]
     rows, flat = inference.padded(texts, family), inference.flattened(texts)
     assert torch.equal(torch.cat(texts), flat["input_ids"][0]) and (flat["position_ids"] == 0).sum() == 3
@@ -59,13 +109,15 @@ def test_inference_is_measured_on_what_both_sides_read(family, tmp_path):
     inference.main(["--quick", "--family", family, "--repetitions", "2", "--output", str(tmp_path)])
     entries = json.loads((tmp_path / "inference-cpu.json").read_text())["entries"]
     assert [entry["work"] for entry in entries] == [*inference.WORK[family]]
-    assert all(len(entry["tokens_per_second"][name]) == 2 for entry in entries for name in training.CONTENDERS)
+    for entry in entries:
+        assert [*entry["tokens_per_second"]] == [OURS, *stock(family)]
+        assert all(len(values) == 2 for values in entry["tokens_per_second"].values())
 
 
 def test_a_decoder_reads_the_same_in_either_layout():
-    model = build("ours", "decoder", SHAPES["toy"], 32).eval()
+    model = build(OURS, "decoder", SHAPES["toy"], 32).eval()
     texts = [torch.randint(3, 500, (length,)) for length in (5, 2, 9)]
-    works = (inference.make_work(name, "decoder", "read", model, texts, 1) for name in training.CONTENDERS)
+    works = (inference.make_work(name, "decoder", "read", model, texts, 1) for name in (OURS, "Llama"))
     flat, rows = (work().flatten(0, 1) for work in works)
     torch.testing.assert_close(flat, rows, atol=1e-5, rtol=0)
 

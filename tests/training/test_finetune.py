@@ -224,7 +224,7 @@ def test_hyperparameters_are_searched(bases, tokenizers, tmp_path):
     first, _, _ = verb.make_trainer(args, training, config)
     trainer = FinetuneTrainer(
         model_init=lambda trial: verb.load_model(
-            args, "AutoModelForSequenceClassification", first.task, tokenizers["encoder"]
+            args, "AutoModelForSequenceClassification", first.task, tokenizers["encoder"], first.train_dataset.features
         ),
         args=training,
         task=first.task,

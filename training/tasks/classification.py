@@ -162,6 +162,16 @@ class MultiLabelClassification(LabellingTask):
             raise Unusable(f"`labels` names {twice!r} twice", "name each label that a text has once")
         return [float(number in numbers) for number in range(len(self.labels))]
 
+    @torch.no_grad()
+    def start(self, model: Any, features: Any) -> None:
+        """Each label begins as likely as it is (Lin et al., 2017), where the head has a bias.
+
+        Else all begin at one half, and what many rare labels teach first, to say no to everything, undoes the encoder.
+        """
+        if (bias := model.score.bias) is not None:
+            given = torch.tensor(features["target"]).sum(0)
+            bias.copy_(torch.logit((given + 1) / (len(features) + 2)))
+
     def predict(self, model: Any, rows: Sequence[Row], batch_size: int) -> list[Row]:
         """The `labels` that are likelier than not, and their probabilities, `scores`."""
         answers = []

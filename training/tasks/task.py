@@ -123,6 +123,10 @@ class Task(ABC):
         """The opposite of `head_fields`: takes what `learn` would have found from a configuration."""
         return None
 
+    def start(self, model: Any, features: Any) -> None:
+        """Puts into a head without weights what it should begin with; `features` are those to train on."""
+        return None
+
     def write(self, folder: Path, config: Any) -> None:
         """Writes what other libraries want to find beside a model of this task; `config` is the model's."""
         return None

@@ -73,6 +73,19 @@ def test_the_targets_are_what_is_learnt_and_measured(tokenizers, case):
     assert task.measure(rows, rows)[task.best] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_begin_as_likely_as_they_are(tokenizers, family):
+    kind, rows = CASES["several"]
+    task = make_task(kind, tokenizers[family], rows, family)
+    model = make_model(task)
+    task.start(model, datasets.Dataset.from_list(task.encode(rows)))
+    if family == "decoder":  # whose head has no bias, like Llama's
+        assert model.score.bias is None
+    else:
+        shares = torch.tensor([4 + 1, 3 + 1, 2 + 1]) / (5 + 2)  # "a" to "c", of five texts
+        torch.testing.assert_close(model.score.bias.sigmoid(), shares, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("case", ["one", "several", "pair"])
 def test_a_model_that_was_saved_knows_its_labels(tokenizers, tmp_path, case):
     kind, rows = CASES[case]
