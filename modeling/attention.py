@@ -12,6 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..configuration.base import TriviumConfig
 from ..configuration.errors import InputError
+from .narrow import narrow_attention_forward
 from .normalization import TriviumRMSNorm
 from .positions import apply_rotary
 from .softcap import capped_attention_forward
@@ -136,7 +137,7 @@ class TriviumAttention(nn.Module):
         return self.o_proj(out.reshape(*shape[:-2], -1)), weights
 
     def _interface(self, backend: str, query: torch.Tensor) -> Callable:
-        """The function of `backend`; what sdpa cannot cap is ours.
+        """The function of `backend`; what sdpa cannot cap, or is slow at, is ours.
 
         Raises:
             InputError: a backend without a gradient where one is asked for.
@@ -148,6 +149,8 @@ class TriviumAttention(nn.Module):
             )
         if backend == "sdpa" and self.softcap is not None:
             return capped_attention_forward
+        if backend == "sdpa" and query.device.type == "cpu":
+            return narrow_attention_forward
         return ALL_ATTENTION_FUNCTIONS.get_interface(backend, eager_attention_forward)
 
     def _cross_key_values(self, states: torch.Tensor, cache: Cache | None) -> tuple[torch.Tensor, torch.Tensor]:

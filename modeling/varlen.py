@@ -16,19 +16,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from ..configuration.bundle import own_name
 from .documents import Documents
+from .narrow import differentiate, is_narrow, is_slow, narrow_attention_forward
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = own_name("trivium_varlen")
-
-# In half precision torch's backward kernel for the CPU multiplies without the units for matrices that processors have.
-# Up to so many scores of a head (texts of 128 tokens) whole matrix products are faster: `python -m
-# benchmarks.short_texts`.
-FEW_SCORES = 128 * 128
 
 
 class Rule(NamedTuple):
@@ -64,7 +59,7 @@ def varlen_attention_forward(
         (B, Tq, H, D) and no weights.
     """
     if documents is None:
-        padded = sdpa_attention_forward if softcap is None else capped_attention_forward
+        padded = narrow_attention_forward if softcap is None else capped_attention_forward
         return padded(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, softcap=softcap, **kwargs
         )
@@ -77,17 +72,12 @@ def varlen_attention_forward(
     plain = softcap is None and position_bias is None and not dropout
     if plain and _has_varlen_kernel(query):
         out = _flash_varlen(q, k, v, queries, keys, rule)
-    elif torch.compiler.is_compiling() or (not dropout and query.requires_grad and _backward_is_slow(query)):
+    elif torch.compiler.is_compiling() or (not dropout and query.requires_grad and is_narrow(query)):
         window, cap = rule.window or 0, float(rule.softcap or 0.0)
         out = attend_documents(q, k, v, queries.ids, keys.ids, position_bias, rule.scaling, rule.causal, window, cap)
     else:
         out = _attend_each(q, k, v, queries.lengths, keys.lengths, position_bias, rule, dropout)
     return out.view(batch, length, heads, width), None
-
-
-def _backward_is_slow(query: torch.Tensor) -> bool:
-    """Whether the operator computes the gradients of short documents faster than torch."""
-    return query.device.type == "cpu" and query.dtype in (torch.float16, torch.bfloat16)
 
 
 def can_compile(config, training: bool) -> bool:
@@ -152,7 +142,7 @@ def _mask(q, k, bias, rule, dtype):
     return bias if visible is None else torch.where(visible, bias, torch.finfo(dtype).min)
 
 
-def _flash_backward(grad, q, k, v, rule):
+def flash_backward(grad, q, k, v, rule):
     """Gradients of q, k, v (as `_attend` takes them), without bias and softcap, by torch's flash kernel for the CPU."""
     groups = k.shape[1]
     k, v = (x.repeat_interleave(q.shape[1] // groups, dim=1) for x in (k, v))
@@ -165,6 +155,12 @@ def _flash_backward(grad, q, k, v, rule):
         grad, q, k, v, out, log_sums, *plan, **options
     )
     return query_grad, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared)
+
+
+def narrow_backward(grad, q, k, v, rule):
+    """The same by products of matrices."""
+    mask = _visible(q.shape[2], k.shape[2], rule, q.device, explicit=False)
+    return differentiate(grad, q, k, v, None if mask is None else mask[None, None], rule.scaling, rule.causal)
 
 
 def _attend_backward(grad, q, k, v, bias, rule):
@@ -260,9 +256,8 @@ def _attend_documents_backward(
     flash = bias is None and rule.softcap is None and query.device.type == "cpu"
     parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
     for numbers, (g, q, k, v) in _groups(*parts):
-        few = _backward_is_slow(query) and q.shape[2] * k.shape[2] <= FEW_SCORES
-        if flash and not few and q.numel() and k.numel():  # the kernel cannot do without tokens
-            group_grads = _flash_backward(g, q, k, v, rule)
+        if flash and q.numel() and k.numel():  # neither way can do without tokens
+            group_grads = (narrow_backward if is_slow(q, k) else flash_backward)(g, q, k, v, rule)
         else:
             *group_grads, part = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trivium.modeling import varlen
+from trivium.modeling import narrow, varlen
 
 OPTIONS = {
     "plain": {},
@@ -71,18 +71,18 @@ def test_the_operator_keeps_the_rules_of_torch(option):
     torch.library.opcheck(varlen.attend_documents, make_arguments(option, "ragged"))
 
 
-@pytest.mark.parametrize("few", [0, varlen.FEW_SCORES])
+@pytest.mark.parametrize("longest", [0, narrow.LONGEST])
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype, option, few, monkeypatch):
-    monkeypatch.setattr(varlen, "FEW_SCORES", few)
+def test_half_precision(dtype, option, longest, monkeypatch):
+    monkeypatch.setattr(narrow, "LONGEST", longest)
     arguments = make_arguments(option, "mixed")
-    narrow = [x.detach().to(dtype).requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in arguments]
-    wide = [x.detach().double().requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in narrow]
-    found, expected = varlen.attend_documents(*narrow), reference(*wide)
+    half = [x.detach().to(dtype).requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in arguments]
+    wide = [x.detach().double().requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in half]
+    found, expected = varlen.attend_documents(*half), reference(*wide)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.05)
-    leaves, exact = ([x for x in given if torch.is_tensor(x) and x.requires_grad] for given in (narrow, wide))
+    leaves, exact = ([x for x in given if torch.is_tensor(x) and x.requires_grad] for given in (half, wide))
     grads = torch.autograd.grad(found.float().sum(), leaves)
     wanted = torch.autograd.grad(expected.sum(), exact)
     for grad, want in zip(grads, wanted, strict=True):
