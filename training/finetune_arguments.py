@@ -111,6 +111,9 @@ class FinetuneTrainingArguments(RunArguments):
     output_dir: str | None = setting("out/finetune", "folder for the best model at the end and checkpoints in between")
     num_train_epochs: float = setting(3.0, "passes over the examples")
     learning_rate: float = setting(1e-4, "the highest learning rate")
+    head_learning_rate: float | None = setting(
+        None, "the same of a head that knows nothing yet: fifty times as high learns many rare labels sooner"
+    )
     lr_scheduler_type: str = setting("linear", "how the learning rate falls: linear, cosine, ...")
     warmup_steps: float = setting(0.1, "steps of linear warmup; below 1, a share of all steps")
     weight_decay: float = setting(0.01, "of everything but norms, biases and embeddings")
@@ -127,5 +130,11 @@ class FinetuneTrainingArguments(RunArguments):
     logging_steps: float = setting(50, "log every so many steps; below 1, a share of all steps")
 
     def __post_init__(self) -> None:
+        if self.head_learning_rate is not None and (self.muon or not self.head_learning_rate > 0):
+            raise InputError(
+                "`head_learning_rate` is that of AdamW: leave `muon` out."
+                if self.muon
+                else f"`head_learning_rate` must be above 0, not {self.head_learning_rate}."
+            )
         self.asked_metric = self.metric_for_best_model  # what follows makes it the loss where nobody asked
         super().__post_init__()

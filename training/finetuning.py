@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import Dataset
 
 from ..configuration.errors import InputError
+from .lora import new_heads
 from .tasks.examples import Examples
 from .tasks.task import Row, Task
 from .trainer import TriviumTrainer
@@ -122,6 +123,21 @@ class FinetuneTrainer(TriviumTrainer):
         super().__init__(*args, **kwargs)
         self.task = task
         self.answers_too = task.best != "loss"
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """As in [`TriviumTrainer`]; a head with a learning rate of its own is in groups of its own."""
+        is_new, rate = self.optimizer is None, self.args.head_learning_rate
+        optimizer = super().create_optimizer(model)
+        if is_new and rate is not None:
+            whole = self.accelerator.unwrap_model(self.model)
+            whole = whole.get_base_model() if hasattr(whole, "get_base_model") else whole  # beneath an adapter
+            head = {id(p) for name in new_heads(whole) for p in getattr(whole, name).parameters()}
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if id(parameter) in head]
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
+                if own:
+                    optimizer.add_param_group(group | {"params": own, "lr": rate})
+        return optimizer
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -206,6 +206,26 @@ def test_two_processes_measure_what_one_does(bases, tmp_path):
         assert found[0][name] == pytest.approx(found[1][name], abs=1e-5), name
 
 
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("family", ["encoder", *OTHERS])
+def test_a_new_head_has_a_learning_rate_of_its_own(bases, tmp_path, family, lora):
+    data = write_data(tmp_path / "data", "text-classification")
+    args = FinetuneArguments(task="text-classification", model=str(bases[family]), data=[str(data)], lora=lora)
+    training = FinetuneTrainingArguments(output_dir=str(tmp_path / "out"), max_steps=4, head_learning_rate=0.5)
+    trainer, _, _ = verb.make_trainer(args, training, verb.load_config(args.model))
+    groups = trainer.create_optimizer().param_groups
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    trained = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert len(found) == len(trained) == sum(len(group["params"]) for group in groups)
+    for name, p in trained.items():
+        assert found[id(p)] == (
+            0.5 if ".score." in f".{name}" else 1e-4,
+            0.01 if p.ndim > 1 and "embed" not in name else 0.0,
+        )
+    scheduler = trainer.create_scheduler(num_training_steps=10)
+    assert {*scheduler.base_lrs} == {0.5, 1e-4}
+
+
 def test_hyperparameters_are_searched(bases, tokenizers, tmp_path):
     optuna = pytest.importorskip("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
