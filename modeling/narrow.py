@@ -76,29 +76,46 @@ def differentiate(
         mask: (B or 1, 1, T or 1, S) bool, true where a query sees a key.
         causal: query i sees the keys 0 to i, where there is no mask.
     """
-    batch, heads, groups, dtype = *query.shape[:2], key.shape[1], query.dtype
+    batch, heads, repeats = *query.shape[:2], query.shape[1] // key.shape[1]
     if mask is not None:
         mask = mask.expand(batch, -1, query.shape[2], key.shape[2])
         grad = grad * mask.any(-1, keepdim=True)  # of a query that sees nothing, attention is zero whatever there is
-    repeated = (x.repeat_interleave(heads // groups, dim=1) for x in (key, value))
-    query, grad, key, value = (x.flatten(0, 1).contiguous() for x in (query * scaling, grad, *repeated))
-    query_grad, wide = torch.empty_like(query), torch.promote_types(dtype, torch.float32)
-    key_grad, value_grad = (torch.zeros_like(x, dtype=wide) for x in (key, value))
-    for part, rows, seen in _blocks(query, key, heads, causal and mask is None):
-        q, g, k, v = query[part, rows], grad[part, rows], key[part, seen], value[part, seen]
-        scores = torch.bmm(q, k.mT)
-        if mask is not None:
-            hidden = ~mask[part.start // heads : -(-part.stop // heads), :, rows, seen]
-            scores.unflatten(0, (len(hidden), -1)).masked_fill_(hidden, torch.finfo(dtype).min)
-        elif causal:
-            _hide_later(scores, rows.start)
-        weights = torch.ops.aten._softmax(scores, -1, False)
-        value_grad[part, seen] += torch.bmm(weights.mT, g)
-        scores_grad = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), weights, -1, dtype)
-        query_grad[part, rows] = torch.bmm(scores_grad, k)
-        key_grad[part, seen] += torch.bmm(scores_grad.mT, q)
-    shared = (x.view(batch, groups, heads // groups, -1, x.shape[-1]).sum(2).to(dtype) for x in (key_grad, value_grad))
-    return query_grad.mul_(scaling).unflatten(0, (batch, heads)), *shared
+    if repeats > 1:
+        key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+    query, grad, key, value = (x.flatten(0, 1).contiguous() for x in (query * scaling, grad, key, value))
+    blocks = list(_blocks(query, key, heads, causal and mask is None))
+    if len(blocks) == 1:
+        grads = _differentiate_block(query, grad, key, value, mask, causal, 0)
+    else:
+        wide = torch.promote_types(query.dtype, torch.float32)
+        grads = torch.empty_like(query), *(torch.zeros_like(x, dtype=wide) for x in (key, value))
+        for part, rows, seen in blocks:
+            hides = None if mask is None else mask[part.start // heads : -(-part.stop // heads), :, rows, seen]
+            inputs = query[part, rows], grad[part, rows], key[part, seen], value[part, seen]
+            found = _differentiate_block(*inputs, hides, causal, rows.start)
+            grads[0][part, rows] = found[0]
+            grads[1][part, seen] += found[1]
+            grads[2][part, seen] += found[2]
+    query_grad, *shared = (x.unflatten(0, (batch, heads)) for x in grads)
+    if repeats > 1:
+        shared = [x.unflatten(1, (-1, repeats)).sum(2) for x in shared]
+    return query_grad * scaling, *(x.to(query.dtype) for x in shared)
+
+
+def _differentiate_block(q, g, k, v, mask, causal, first) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of q (N, R, D), scaled already and the queries from the `first` on, and of k and v (N, S, D).
+
+    g (N, R, D) is the gradient of what attention returns; the mask is (n, 1, R, S), where n divides N.
+    """
+    scores = torch.bmm(q, k.mT)
+    lowest = torch.finfo(scores.dtype).min
+    if mask is not None:
+        scores.unflatten(0, (len(mask), -1)).masked_fill_(~mask, lowest)
+    elif causal and first < scores.shape[2]:
+        scores[..., first:] += torch.full_like(scores[0, :, first:], lowest).triu_(1)
+    weights = torch.ops.aten._softmax(scores, -1, False)
+    scores_grad = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), weights, -1, weights.dtype)
+    return torch.bmm(scores_grad, k), torch.bmm(scores_grad.mT, q), torch.bmm(weights.mT, g)
 
 
 def _blocks(query, key, heads, causal) -> Iterator[tuple[slice, slice, slice]]:
@@ -115,13 +132,6 @@ def _blocks(query, key, heads, causal) -> Iterator[tuple[slice, slice, slice]]:
         for start in range(0, length, rows):
             stop = min(start + rows, length)
             yield part, slice(start, stop), slice(0, min(stop, keys) if causal else keys)
-
-
-def _hide_later(scores: torch.Tensor, first: int) -> None:
-    """Makes lowest, of scores (N, R, S) of the queries from `first` on, those of the keys behind each query."""
-    if first < scores.shape[2]:
-        later = torch.full_like(scores[0, :, first:], torch.finfo(scores.dtype).min)
-        scores[..., first:] += later.triu_(1)
 
 
 def _attend(
