@@ -15,6 +15,7 @@ from ..configuration.errors import InputError
 from .narrow import narrow_attention_forward
 from .normalization import TriviumRMSNorm
 from .positions import apply_rotary
+from .precision import narrowed
 from .softcap import capped_attention_forward
 
 
@@ -108,6 +109,7 @@ class TriviumAttention(nn.Module):
         Returns:
             (B, T, hidden), and the weights (B, H, T, S) if the backend has them.
         """
+        hidden_states = narrowed(hidden_states)
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query = self.q_norm(self.q_proj(hidden_states).view(shape)).transpose(1, 2)
         if self.is_cross:
@@ -158,6 +160,7 @@ class TriviumAttention(nn.Module):
         if isinstance(cache, EncoderDecoderCache) and cache.is_updated.get(self.layer_idx):
             layer = cache.cross_attention_cache.layers[self.layer_idx]
             return layer.keys, layer.values
+        states = narrowed(states)
         shape = (*states.shape[:-1], -1, self.head_dim)
         key = self.k_norm(self.k_proj(states).view(shape)).transpose(1, 2)
         value = self.v_proj(states).view(shape).transpose(1, 2)

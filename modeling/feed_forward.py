@@ -5,6 +5,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from ..configuration.base import TriviumConfig
+from .precision import narrowed
 
 
 class TriviumMLP(nn.Module):
@@ -23,5 +24,6 @@ class TriviumMLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, hidden) -> (B, T, hidden)."""
+        x = narrowed(x)
         inner = self.act_fn(self.gate_proj(x)) * self.up_proj(x) if self.gated else self.act_fn(self.up_proj(x))
         return self.down_proj(self.dropout(inner))

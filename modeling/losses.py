@@ -14,15 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ..configuration.bundle import own_name
 from .documents import Documents
+from .precision import widen
 
 IGNORE = -100
 
 Items = torch.Tensor | int | None
-
-
-def widen(x: torch.Tensor) -> torch.Tensor:
-    """At least float32."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def divide(total: torch.Tensor, count: torch.Tensor | int, num_items_in_batch: Items = None) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..configuration.bundle import own_name
+from .precision import HALF, narrowed
 
 LONGEST = 1024 * 1024  # scores of a head, above which torch's kernel is as fast
 AT_ONCE = 2**19  # scores
@@ -23,7 +24,7 @@ CAUSAL_ROWS = 256  # of queries, where keys behind them need not be looked at
 
 def is_narrow(x: torch.Tensor) -> bool:
     """Whether this is half precision on a CPU."""
-    return x.device.type == "cpu" and x.dtype in (torch.float16, torch.bfloat16)
+    return x.device.type == "cpu" and x.dtype in HALF
 
 
 def is_slow(query: torch.Tensor, key: torch.Tensor) -> bool:
@@ -46,8 +47,7 @@ def narrow_attention_forward(
 
     query (B, H, T, D), key and value (B, G, S, D) -> (B, T, H, D) and no weights.
     """
-    if torch.is_autocast_enabled(query.device.type):  # does not reach into an operator
-        query, key, value = (x.to(torch.get_autocast_dtype(x.device.type)) for x in (query, key, value))
+    query, key, value = map(narrowed, (query, key, value))
     learns = torch.is_grad_enabled() and query.requires_grad and not dropout and _only_hides(attention_mask)
     if not learns or not is_slow(query, key):
         options = {"scaling": scaling, "dropout": dropout, "is_causal": is_causal}

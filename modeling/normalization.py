@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..configuration.base import TriviumConfig
+from .precision import widen
 
 
 class TriviumRMSNorm(nn.Module):
@@ -23,7 +24,7 @@ class TriviumRMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., size) -> (..., size), computed in at least float32."""
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = widen(x)
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         if self.unit_offset:
             return (wide * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)

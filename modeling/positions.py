@@ -83,12 +83,11 @@ def rotary_embeddings(config: TriviumConfig) -> nn.ModuleDict:
 
 def apply_rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotates the first D features of queries or keys (B, H, T, head_dim) by cos, sin (B or 1, T, D)."""
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
     width = cos.shape[-1]
-    turned, rest = (x, None) if width == x.shape[-1] else (x[..., :width], x[..., width:])
-    first, second = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
-    return turned if rest is None else torch.cat((turned, rest), dim=-1)
+    cos, sin = (half[:, None, :, : width // 2] for half in (cos, sin))  # both halves are the same
+    first, second, *rest = x.split((width // 2, width // 2, x.shape[-1] - width), dim=-1)
+    turned = torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)
+    return torch.cat((*turned, *rest), dim=-1)
 
 
 def sinusoidal_positions(position_ids: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor:

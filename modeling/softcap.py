@@ -13,6 +13,7 @@ from torch import nn
 from transformers.utils import logging
 
 from ..configuration.bundle import own_name
+from .precision import narrowed
 
 logger = logging.get_logger(__name__)
 
@@ -35,8 +36,7 @@ def capped_attention_forward(
     """
     if kwargs.get("output_attentions"):
         logger.warning_once("Attention in blocks keeps no weights to return: set attn_implementation='eager' for them.")
-    if torch.is_autocast_enabled(query.device.type):  # does not reach into an operator
-        query, key, value = (x.to(torch.get_autocast_dtype(x.device.type)) for x in (query, key, value))
+    query, key, value = map(narrowed, (query, key, value))
     causal = query.shape[2] > 1 and attention_mask is None and (module.is_causal if is_causal is None else is_causal)
     return capped_attention(query, key, value, attention_mask, scaling, softcap, causal, dropout).transpose(1, 2), None
 

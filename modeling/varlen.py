@@ -21,6 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from ..configuration.bundle import own_name
 from .documents import Documents
 from .narrow import differentiate, is_narrow, is_slow, narrow_attention_forward
+from .precision import HALF, narrowed
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = own_name("trivium_varlen")
@@ -64,8 +65,7 @@ def varlen_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, softcap=softcap, **kwargs
         )
     batch, heads, length, width = query.shape
-    if torch.is_autocast_enabled(query.device.type):  # reaches neither into an operator nor to the choice of a kernel
-        query, key, value = (x.to(torch.get_autocast_dtype(x.device.type)) for x in (query, key, value))
+    query, key, value = map(narrowed, (query, key, value))
     q, k, v = (x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[-1]) for x in (query, key, value))
     rule = Rule(float(scaling), module.is_causal, module.sliding_window, softcap)
     queries, keys = documents
@@ -185,7 +185,7 @@ def _visible(rows, columns, rule, device, explicit):
 
 def _has_varlen_kernel(query: torch.Tensor) -> bool:
     """Whether torch's varlen kernel takes this query: CUDA, half precision, a torch that can window it."""
-    if not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+    if not query.is_cuda or query.dtype not in HALF:
         return False
     try:
         from torch.nn.attention.varlen import varlen_attn
