@@ -14,7 +14,6 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
@@ -23,6 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 from ..configuration.families import TriviumEncoderConfig
 from .documents import find_documents
 from .heads import (
+    TriviumForPreTrainingOutput,
     TriviumLanguageModelingHead,
     TriviumPooler,
     documents_of,
@@ -176,7 +176,7 @@ class TriviumEncoderForPreTraining(TriviumEncoderPooledModel, TriviumLanguageMod
         num_items_in_batch: Items = None,
         return_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> BertForPreTrainingOutput:
+    ) -> TriviumForPreTrainingOutput:
         """Arguments of [`TriviumEncoderForMaskedLM`]; next_sentence_label (B,): 0 if the second follows, else 1."""
         outputs, pooled = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         loss, logits = self.write(outputs.last_hidden_state, labels, num_items_in_batch, return_logits)
@@ -185,7 +185,7 @@ class TriviumEncoderForPreTraining(TriviumEncoderPooledModel, TriviumLanguageMod
             documents = documents_of(outputs.last_hidden_state, position_ids, attention_mask, kwargs)
             sentence_loss = next_sentence_loss(relationship, next_sentence_label, labels, documents, num_items_in_batch)
             loss = sentence_loss if loss is None else loss + sentence_loss
-        return BertForPreTrainingOutput(
+        return TriviumForPreTrainingOutput(
             loss=loss,
             prediction_logits=logits,
             seq_relationship_logits=relationship,

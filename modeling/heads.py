@@ -3,17 +3,37 @@
 Shapes: B rows, T tokens a row, N texts (rows, or documents of a flattened batch), D hidden size, V vocabulary.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
+from transformers.utils import ModelOutput
 
 from ..configuration.base import TriviumConfig
 from ..configuration.errors import InputError
 from .documents import Documents, find_documents
 from .losses import Items, cross_entropy, language_modeling_loss
 from .normalization import make_norm
+
+
+@dataclass
+class TriviumForPreTrainingOutput(ModelOutput):
+    """What BERT's two objectives give, under the names of transformers.
+
+    Attributes:
+        loss: () the sum of both, or the one that there are labels for.
+        prediction_logits: (B, T, V), left out in training.
+        seq_relationship_logits: (N, 2).
+        hidden_states, attentions: of all layers, if asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    prediction_logits: torch.Tensor | None = None
+    seq_relationship_logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class TriviumPooler(nn.Module):

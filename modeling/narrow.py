@@ -88,7 +88,7 @@ def differentiate(
         grads = _differentiate_block(query, grad, key, value, mask, causal, 0)
     else:
         wide = torch.promote_types(query.dtype, torch.float32)
-        grads = torch.empty_like(query), *(torch.zeros_like(x, dtype=wide) for x in (key, value))
+        grads = torch.empty_like(query), torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
         for part, rows, seen in blocks:
             hides = None if mask is None else mask[part.start // heads : -(-part.stop // heads), :, rows, seen]
             inputs = query[part, rows], grad[part, rows], key[part, seen], value[part, seen]

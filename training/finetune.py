@@ -251,7 +251,7 @@ def load_model(args: FinetuneArguments, auto: str, task: Task, tokenizer: Any, f
     else:
         model, new = read_model(args.model, model_class, config)
     if new and len(features):
-        task.start(model, features)
+        task.begin_head(model, features)
     elif new and not args.from_scratch:
         raise InputError(
             f"'{args.model}' has no weights for '{min(new)}' of this task's head, so that there is nothing to measure "

@@ -5,6 +5,7 @@ Importing this package registers its configurations and models with the Auto cla
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # In a source tree the parts (`modeling/`, `training/`, ...) lie beside this folder rather than in it; the imports below
 # need to know.
@@ -41,8 +42,10 @@ from .modeling import (
     TriviumEncoderForTokenClassification,
     TriviumEncoderModel,
 )
-from .modeling.conversion import from_transformers, to_transformers
 from .registration import register
+
+if TYPE_CHECKING:
+    from .modeling.conversion import from_transformers, to_transformers
 
 __all__ = [
     "InputError",
@@ -73,5 +76,15 @@ __all__ = [
     "from_transformers",
     "to_transformers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What takes time to import, and most programs do not need, is imported when it is asked for."""
+    if name in ("from_transformers", "to_transformers"):
+        from .modeling import conversion
+
+        return getattr(conversion, name)
+    raise AttributeError(f"module 'trivium' has no attribute {name!r}")
+
 
 register()

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import inference, linear_cross_entropy, memory, muon, report, training
+from benchmarks import inference, linear_cross_entropy, memory, muon, report, startup, training
 from benchmarks.contenders import CONTENDERS, FAMILIES, FLATTENED, OURS, SHAPES, build, stock
 from benchmarks.data import TEXTS, Corpus
 
@@ -143,6 +143,13 @@ def test_steps_of_muon_are_measured(tmp_path):
     entries = json.loads((tmp_path / "muon.json").read_text())["entries"]
     assert [entry["way"] for entry in entries] == list(muon.WAYS)
     assert all(len(entry["seconds"]) == 2 for entry in entries)
+
+
+def test_start_up_is_measured(tmp_path):
+    startup.main(["--quick", "--output", str(tmp_path)])
+    seconds = json.loads((tmp_path / "startup.json").read_text())["seconds"]
+    assert all(len(values) == 1 for values in seconds.values())
+    assert seconds["nothing"][0] < seconds["torch"][0] < seconds["trivium"][0]
 
 
 def test_a_page_without_the_section_is_refused(tmp_path):

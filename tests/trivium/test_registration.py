@@ -92,3 +92,16 @@ def test_registering_twice_changes_nothing():
 
 def test_everything_public_exists():
     assert all(hasattr(trivium, name) for name in trivium.__all__)
+
+
+def test_what_few_need_is_imported_when_it_is_asked_for():
+    """`import trivium` is what every program pays that loads a checkpoint."""
+    code = (
+        "import sys, trivium; early = {*sys.modules}; trivium.from_transformers, trivium.to_transformers\n"
+        "print(*sorted(early & {'trivium.modeling.conversion', 'datasets', 'peft'}))\n"
+        "assert 'trivium.modeling.conversion' in sys.modules"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""
+    with pytest.raises(AttributeError, match="'trivium' has no attribute 'nothing'"):
+        _ = trivium.nothing

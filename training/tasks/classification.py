@@ -163,7 +163,7 @@ class MultiLabelClassification(LabellingTask):
         return [float(number in numbers) for number in range(len(self.labels))]
 
     @torch.no_grad()
-    def start(self, model: Any, features: Any) -> None:
+    def begin_head(self, model: Any, features: Any) -> None:
         """Each label begins as likely as it is (Lin et al., 2017), where the head has a bias.
 
         Else all begin at one half, and what many rare labels teach first, to say no to everything, undoes the encoder.

@@ -123,7 +123,7 @@ class Task(ABC):
         """The opposite of `head_fields`: takes what `learn` would have found from a configuration."""
         return None
 
-    def start(self, model: Any, features: Any) -> None:
+    def begin_head(self, model: Any, features: Any) -> None:
         """Puts into a head without weights what it should begin with; `features` are those to train on."""
         return None
 

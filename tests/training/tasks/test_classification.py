@@ -78,7 +78,7 @@ def test_labels_begin_as_likely_as_they_are(tokenizers, family):
     kind, rows = CASES["several"]
     task = make_task(kind, tokenizers[family], rows, family)
     model = make_model(task)
-    task.start(model, datasets.Dataset.from_list(task.encode(rows)))
+    task.begin_head(model, datasets.Dataset.from_list(task.encode(rows)))
     if family == "decoder":  # whose head has no bias, like Llama's
         assert model.score.bias is None
     else:
