@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -187,6 +188,29 @@ def as_markdown(results: dict) -> str:
     return "\n".join(lines)
 
 
+def draw(results: dict, path: Path) -> None:
+    """How many times as fast ours is, a bar for each line of the summaries."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from trivium.training.compare import STYLE
+
+    rows = [[one["case"]["size"], *row] for one in results["cases"] for row in summary_of(one)]
+    ratios = [float(row[-1].split("**")[1]) for row in rows]
+    names = [f"{size} {family}, {text}, {dtype}: {against}" for size, family, dtype, text, against, *_ in rows]
+    colours = {against: f"C{number}" for number, against in enumerate(dict.fromkeys(row[4] for row in rows))}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8, 1 + 0.22 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(range(len(rows)), ratios, color=[colours[row[4]] for row in rows])
+        axes.axvline(1, color="black", linewidth=1)
+        axes.set_yticks(range(len(rows)), names, fontsize=7)
+        axes.invert_yaxis()
+        axes.set_xlabel("times as fast as the fastest of the others")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", dpi=130)
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line, with what depends on the device and on `--quick` filled in."""
     parser = report.option_parser(__doc__, "training on DEVICE", repetitions=5)
@@ -247,10 +271,12 @@ def _to(batch: Batch, device: str) -> Batch:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the tables and saves the results."""
     options = parse(arguments)
-    results = run(options)
-    report.publish(
-        options, f"training-{options.device}", f"training on {options.device}", results, as_markdown(results)
-    )
+    results, name = run(options), f"training-{options.device}"
+    text = as_markdown(results)
+    if options.write:
+        draw(results, options.write.parent / "performance" / f"{name}.png")
+        text += f"\n\n![How many times as fast](performance/{name}.png)"
+    report.publish(options, name, f"training on {options.device}", results, text)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def test_training_is_measured_and_written_down(tmp_path):
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| decoder | fp32 | docstrings | stock as it is used |" in text
+    assert (tmp_path / "performance" / "training-cpu.png").stat().st_size > 1000
 
 
 def test_ours_is_compared_with_the_fastest():
