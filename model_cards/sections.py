@@ -263,7 +263,9 @@ def _learning_rate(facts: Facts) -> str | None:
         return None
     warmup = _setting(facts, "warmup_steps") or 0
     first = f"{warmup:.0%} of the steps" if 0 < warmup < 1 else f"{warmup:,.0f} steps"
-    return f"{highest:g} at most, {kind}" + (f" after {first} of warmup" if warmup else "")
+    head = _setting(facts, "head_learning_rate")
+    most = f"{highest:g} at most" + (f", {head:g} of the new head" if head else "")
+    return f"{most}, {kind}" + (f" after {first} of warmup" if warmup else "")
 
 
 def _optimizer(facts: Facts) -> str | None:

@@ -17,7 +17,7 @@ FIXED = frozenset(
     "family objective max_length packing tokenizer tokenizer_algorithm vocab_size model architecture "
     "data streaming mixture text_column target_column data_config data_split held_out_fraction "
     "seed data_seed muon optim task columns validation_data max_target_length stride pieces prompt pooling "
-    "from_scratch config_overrides max_train_examples max_eval_examples lora lora_config".split()
+    "head_learning_rate from_scratch config_overrides max_train_examples max_eval_examples lora lora_config".split()
 )
 # How long to train; a run may be prolonged.
 DURATION = frozenset("max_steps max_tokens num_train_epochs cooldown_steps".split())

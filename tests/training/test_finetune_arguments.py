@@ -34,6 +34,8 @@ def test_every_set_to_train_on_has_a_recipe():
         (["--columns", "text"], "`columns` must map the task's columns to those of the data, not be 'text'."),
         (["--lora_config", "[8]"], "`lora_config` must map fields of peft.LoraConfig to values, not be [8]."),
         (["--config_overrides", "1"], "`config_overrides` must map fields of the model to values, not be 1."),
+        (["--head_learning_rate", "0"], "`head_learning_rate` must be above 0, not 0.0."),
+        (["--head_learning_rate", "1", "--muon", "true"], "`head_learning_rate` is that of AdamW: leave `muon` out."),
         (["--laera", "true"], "'--laera' is not understood; did you mean 'lora'?"),
     ],
 )
