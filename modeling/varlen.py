@@ -105,9 +105,14 @@ def _groups(*parts: tuple[torch.Tensor, list[int]]) -> list[tuple[list[int], tup
         return [(numbers, tuple(x.unflatten(0, (len(numbers), -1)).transpose(1, 2) for x, _ in parts))]
     cut = [x.split(lengths) for x, lengths in parts]
     return [
-        (numbers, tuple(torch.stack([pieces[number] for number in numbers]).transpose(1, 2) for pieces in cut))
+        (numbers, tuple(_stack([pieces[number] for number in numbers]).transpose(1, 2) for pieces in cut))
         for numbers in alike.values()
     ]
+
+
+def _stack(pieces: list[torch.Tensor]) -> torch.Tensor:
+    """`torch.stack`, which copies a single piece too."""
+    return pieces[0][None] if len(pieces) == 1 else torch.stack(pieces)
 
 
 def _join(groups: list[tuple[list[int], torch.Tensor]]) -> torch.Tensor:
