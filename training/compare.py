@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -162,7 +163,9 @@ def fine_tune_once(
     metrics = finetune(mine, training).metrics
     if training_args.should_save and not keep:
         place = Path(training.output_dir)
-        for path in [*place.rglob("*.safetensors"), *place.rglob("optimizer.pt")]:
+        for checkpoint in place.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        for path in place.rglob("*.safetensors"):
             path.unlink()
     return metrics
 

@@ -51,7 +51,9 @@ def test_models_are_compared_over_seeds_and_examples(command, tmp_path, capsys):
 
 
 def test_the_number_of_examples_is_that_of_fine_tuning_too(command, tmp_path):
-    compare.main([*command, "--seeds", "1", "--max_train_examples", "12", "--disable_tqdm", "true"])
+    saving = ["--save_strategy", "steps", "--save_steps", "1"]
+    compare.main([*command, *saving, "--seeds", "1", "--max_train_examples", "12", "--disable_tqdm", "true"])
+    assert not list((tmp_path / "out").glob("*/checkpoint-*"))
     result = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [row["examples"] for row in result["rows"]] == [12, 12]
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/trivium_run.json")]
