@@ -146,6 +146,7 @@ def test_steps_of_muon_are_measured(tmp_path):
     assert all(len(entry["seconds"]) == 2 for entry in entries)
 
 
+@pytest.mark.slow
 def test_start_up_is_measured(tmp_path):
     startup.main(["--quick", "--output", str(tmp_path)])
     seconds = json.loads((tmp_path / "startup.json").read_text())["seconds"]

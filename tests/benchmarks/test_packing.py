@@ -1,7 +1,6 @@
 """The measurements of packing are what they say, at a toy size."""
 
 import json
-from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -30,21 +29,6 @@ def test_padding_to_the_longest_is_counted_as_a_loop_would(sides, monkeypatch):
             padding += sum(max(batch) - length for length in batch)
             area += 4 * max(batch)
     assert packing.padded_to_longest(lengths) == pytest.approx(padding / area) != 0
-
-
-def test_docstrings_are_read_once_each_and_no_further_than_asked(tmp_path, monkeypatch):
-    long, other = " ".join(["word"] * 50), " ".join(["others"] * 50)
-    (tmp_path / "a.py").write_text(
-        f'"""{long}"""\n\n\nclass A:\n    """{other}"""\n\n    def f():\n        """short"""\n'
-    )
-    (tmp_path / "b.py").write_text("not python")
-    (tmp_path / "c.py").write_text(
-        f'raise SystemExit\n\n\nasync def f():\n    """{long}"""\n\n\ndef g():\n    "x{other}"\n'
-    )
-    monkeypatch.setattr(packing, "sysconfig", SimpleNamespace(get_path=lambda name: tmp_path))
-    found = [document["text"] for document in packing.docstrings(10_000)]
-    assert found == [long, other, f"x{other}"]
-    assert len([*packing.docstrings(len(long))]) < len(found)
 
 
 def test_documents_of_random_tokens_are_as_many_and_as_long_as_asked(tmp_path):
