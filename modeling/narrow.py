@@ -1,8 +1,8 @@
 """Attention in half precision on a CPU, whose gradients are products of matrices.
 
 torch's backward kernel for the CPU multiplies without the units for matrices that processors have for half precision.
-Here the probabilities are computed again, a few heads at a time so that they stay in the cache, and the rest is `bmm`,
-which takes a half of the time or less for up to 512 tokens (`python -m benchmarks.attention_gradients`).
+Here the probabilities are computed again, a few heads at a time so that they stay in the cache, and the rest is `bmm`: a
+fifth of the time at 128 tokens, six tenths at 512 (`python -m benchmarks.attention_gradients`).
 
 Shapes: B batch, T query tokens, S key tokens, H query heads, G key-value heads, D head width.
 """
@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from ..configuration.bundle import own_name
 from .precision import HALF, narrowed
 
-LONGEST = 1024 * 1024  # scores of a head, above which torch's kernel is as fast
+LONGEST = 512 * 512  # scores of a head; with twice as many tokens torch's kernel may be the faster one
 AT_ONCE = 2**19  # scores
 CAUSAL_ROWS = 256  # of queries, where keys behind them need not be looked at
 
