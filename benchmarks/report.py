@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -64,7 +65,7 @@ def peak_resident() -> float:
 
 def describe(where: dict) -> str:
     """`machine()` in one sentence, with the command that was run."""
-    command = " ".join(["python -m", *_command()])
+    command = "python -m " + shlex.join(_command())
     return (
         f"Measured {where['date']} with `{command}` on {where['device']}, {where['cores']} cores, {where['threads']} "
         f"threads (load average before the start {where['load before']}); Python {where['python']}, torch "

@@ -1,8 +1,8 @@
 """Attention in half precision on a CPU, whose gradients are products of matrices.
 
 torch's backward kernel for the CPU multiplies without the units for matrices that processors have for half precision.
-Here the probabilities are computed again, a few heads at a time so that they stay in the cache, and the rest is `bmm`: a
-fifth of the time at 128 tokens, six tenths at 512 (`python -m benchmarks.attention_gradients`).
+Here the probabilities are computed again, a few heads at a time so that they stay in the cache, and the rest is `bmm`:
+a fifth of the time at 128 tokens, six tenths at 512 (`python -m benchmarks.attention_gradients`).
 
 Shapes: B batch, T query tokens, S key tokens, H query heads, G key-value heads, D head width.
 """
