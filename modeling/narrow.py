@@ -29,7 +29,7 @@ def is_narrow(x: torch.Tensor) -> bool:
 
 def is_slow(query: torch.Tensor, key: torch.Tensor) -> bool:
     """Whether torch's backward kernel is slower than [`differentiate`] for query (.., T, D) and key (.., S, D)."""
-    return is_narrow(query) and query.shape[-2] * key.shape[-2] <= LONGEST
+    return is_narrow(query) and 0 < query.shape[-2] * key.shape[-2] <= LONGEST
 
 
 def narrow_attention_forward(

@@ -31,7 +31,7 @@ from .corpora.card import stated_of
 from .emissions import EmissionsCallback
 from .finetune_arguments import NESTED, FinetuneArguments, FinetuneTrainingArguments
 from .finetuning import FinetuneTrainer, Measured, ShuffledExamples
-from .lora import add_adapter
+from .lora import add_adapter, new_heads
 from .overriding import override
 from .pretrain import FAMILIES
 from .record import finetune_record, now
@@ -132,6 +132,8 @@ def make_trainer(
     set_seed(training_args.seed)
     auto = kind.heads[family]
     model = load_model(args, auto, task, tokenizer, measured["train"].features)
+    if training_args.head_learning_rate is not None and not new_heads(model):
+        raise InputError(f"`head_learning_rate` is that of a new head, which {args.task} has not: leave it out.")
     if args.lora:
         model = add_adapter(model, auto, dict(args.lora_config or {}))  # type: ignore[arg-type]
     if training_args.asked_metric is None:

@@ -112,7 +112,7 @@ class FinetuneTrainingArguments(RunArguments):
     num_train_epochs: float = setting(3.0, "passes over the examples")
     learning_rate: float = setting(1e-4, "the highest learning rate")
     head_learning_rate: float | None = setting(
-        None, "the same of a head that knows nothing yet: fifty times as high learns many rare labels sooner"
+        None, "the same of a head that pretraining knows nothing of: fifty times as high learns many rare labels sooner"
     )
     lr_scheduler_type: str = setting("linear", "how the learning rate falls: linear, cosine, ...")
     warmup_steps: float = setting(0.1, "steps of linear warmup; below 1, a share of all steps")

@@ -226,6 +226,32 @@ def test_a_new_head_has_a_learning_rate_of_its_own(bases, tmp_path, family, lora
     assert {*scheduler.base_lrs} == {0.5, 1e-4}
 
 
+def test_a_task_without_a_new_head_has_no_learning_rate_for_it(bases, tmp_path):
+    data = write_data(tmp_path / "data", "text-to-text")
+    args = FinetuneArguments(task="text-to-text", model=str(bases["decoder"]), data=[str(data)])
+    training = FinetuneTrainingArguments(output_dir=str(tmp_path / "out"), head_learning_rate=0.5)
+    with pytest.raises(InputError, match="a new head, which text-to-text has not"):
+        verb.make_trainer(args, training, verb.load_config(args.model))
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_the_head_of_several_labels_begins_with_how_likely_they_are(bases, tmp_path, from_scratch):
+    task = "multi-label-classification"
+    data = write_data(tmp_path / "data", task)
+    args = FinetuneArguments(task=task, model=str(bases["encoder"]), data=[str(data)], from_scratch=from_scratch)
+    training = FinetuneTrainingArguments(output_dir=str(tmp_path / "out"), max_steps=1)
+    trainer, _, _ = verb.make_trainer(args, training, verb.load_config(args.model))
+    targets = torch.tensor(trainer.train_dataset.features["target"])
+    expected = (targets.sum(0) + 1) / (len(targets) + 2)
+    torch.testing.assert_close(trainer.model.score.bias.detach().sigmoid(), expected, atol=1e-6, rtol=0)
+    trainer.model.score.bias.data.fill_(0.25)
+    trainer.model.save_pretrained(tmp_path / "tuned")
+    trainer.processing_class.save_pretrained(tmp_path / "tuned")
+    again = FinetuneArguments(task=task, model=str(tmp_path / "tuned"), data=[str(data)])
+    trainer, _, _ = verb.make_trainer(again, training, verb.load_config(again.model))
+    assert (trainer.model.score.bias == 0.25).all()  # a head that has weights keeps them
+
+
 def test_hyperparameters_are_searched(bases, tokenizers, tmp_path):
     optuna = pytest.importorskip("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
