@@ -228,7 +228,7 @@ def test_a_new_head_has_a_learning_rate_of_its_own(bases, tmp_path, family, lora
 
 def test_a_task_without_a_new_head_has_no_learning_rate_for_it(bases, tmp_path):
     data = write_data(tmp_path / "data", "text-to-text")
-    args = FinetuneArguments(task="text-to-text", model=str(bases["decoder"]), data=[str(data)])
+    args = FinetuneArguments(task="text-to-text", model=str(bases["decoder"]), data=[str(data)], max_target_length=16)
     training = FinetuneTrainingArguments(output_dir=str(tmp_path / "out"), head_learning_rate=0.5)
     with pytest.raises(InputError, match="a new head, which text-to-text has not"):
         verb.make_trainer(args, training, verb.load_config(args.model))
