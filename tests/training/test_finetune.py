@@ -238,11 +238,15 @@ def test_a_task_without_a_new_head_has_no_learning_rate_for_it(bases, tmp_path):
 def test_the_head_of_several_labels_begins_with_how_likely_they_are(bases, tmp_path, from_scratch):
     task = "multi-label-classification"
     data = write_data(tmp_path / "data", task)
+    lines = (data / "train.jsonl").read_text().splitlines()
+    rare = [line for line in lines if "good" not in json.loads(line)["labels"]]  # of labels that are common alike
+    (data / "train.jsonl").write_text("\n".join([*lines, *rare, *rare]))
     args = FinetuneArguments(task=task, model=str(bases["encoder"]), data=[str(data)], from_scratch=from_scratch)
     training = FinetuneTrainingArguments(output_dir=str(tmp_path / "out"), max_steps=1)
     trainer, _, _ = verb.make_trainer(args, training, verb.load_config(args.model))
     targets = torch.tensor(trainer.train_dataset.features["target"])
     expected = (targets.sum(0) + 1) / (len(targets) + 2)
+    assert (expected - 0.5).abs().max() > 0.1
     torch.testing.assert_close(trainer.model.score.bias.detach().sigmoid(), expected, atol=1e-6, rtol=0)
     trainer.model.score.bias.data.fill_(0.25)
     trainer.model.save_pretrained(tmp_path / "tuned")
