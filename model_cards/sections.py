@@ -78,6 +78,8 @@ def architecture(facts: Facts) -> tuple[list[str], list[list[Any]]]:
     config = facts.config
     two = facts.is_ours and config.is_encoder_decoder
     sides = {"encoder": config.encoder, "decoder": config.decoder} if two else {"": config}
+    if two and facts.model_class.endswith("ForTokenClassification"):
+        del sides["decoder"]  # it labels what its encoder reads
     rows = [[name, *(_cell(show, side) for side in sides.values())] for name, show in SHAPE.items()]
     return ["", *sides], [row for row in rows if any(cell != "" for cell in row[1:])]
 

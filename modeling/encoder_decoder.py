@@ -16,6 +16,7 @@ from transformers.modeling_outputs import (
     Seq2SeqModelOutput,
     Seq2SeqQuestionAnsweringModelOutput,
     Seq2SeqSequenceClassifierOutput,
+    TokenClassifierOutput,
 )
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
@@ -52,9 +53,9 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
         """The encoder."""
         return self.base_model.encoder
 
-    def get_decoder(self) -> TriviumDecoderModel:
-        """The decoder."""
-        return self.base_model.decoder
+    def get_decoder(self) -> TriviumDecoderModel | None:
+        """The decoder; a model that labels tokens has none."""
+        return getattr(self.base_model, "decoder", None)
 
     def get_input_embeddings(self) -> nn.Module:
         """The encoder's embedding."""
@@ -63,14 +64,16 @@ class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
     def set_input_embeddings(self, value: TriviumTokenEmbedding) -> None:
         """Replaces the encoder's embedding, and the decoder's if they are shared."""
         self.get_encoder().embed_tokens = value
-        if self.config.share_embeddings:
-            self.get_decoder().embed_tokens = value
+        decoder = self.get_decoder()
+        if decoder is not None and self.config.share_embeddings:
+            decoder.embed_tokens = value
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Module:
         """As in transformers, for both sides: the vocabulary is one even where the embeddings are two."""
         embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
-        if not self.config.share_embeddings:
-            self.get_decoder().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        decoder = self.get_decoder()
+        if decoder is not None and not self.config.share_embeddings:
+            decoder.resize_token_embeddings(new_num_tokens, *args, **kwargs)
             self.tie_weights()
         self.config.vocab_size = self.get_encoder().embed_tokens.num_embeddings
         return embeddings
@@ -369,12 +372,20 @@ class TriviumEncoderDecoderForSequenceClassification(TriviumEncoderDecoderReader
         return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **_states(outputs))
 
 
-class TriviumEncoderDecoderForTokenClassification(TriviumEncoderDecoderReader):
-    """A label per token of the source."""
+class TriviumEncoderDecoderForTokenClassification(TriviumEncoderDecoderPreTrainedModel):
+    """A label per token of the source, read off the encoder's states: what T5's class does, without a decoder.
+
+    The decoder sees only tokens that come before, so its states would say less of a token than the encoder's.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^(model\.)?decoder\."]
 
     def __init__(self, config: TriviumEncoderDecoderConfig):
         super().__init__(config)
-        self.score = nn.Linear(config.decoder.hidden_size, config.num_labels)
+        # Under the base model's name, so that pretrained weights find their place.
+        self.model = nn.ModuleDict({"encoder": TriviumEncoderModel(config.encoder, add_pooling_layer=False)})
+        self.dropout = nn.Dropout(config.encoder.classifier_dropout)
+        self.score = nn.Linear(config.encoder.hidden_size, config.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -383,35 +394,21 @@ class TriviumEncoderDecoderForTokenClassification(TriviumEncoderDecoderReader):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        decoder_input_ids: torch.Tensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        use_cache: bool | None = None,
         num_items_in_batch: Items = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> Seq2SeqSequenceClassifierOutput:
-        """Arguments of [`TriviumEncoderDecoderModel`]; labels (B, T) -> logits (B, T, C)."""
-        outputs, *_ = self.read(
-            input_ids,
-            attention_mask,
-            position_ids,
-            decoder_input_ids,
-            decoder_attention_mask,
-            decoder_position_ids,
-            encoder_outputs,
-            inputs_embeds,
-            decoder_inputs_embeds,
-            use_cache,
-            **kwargs,
+    ) -> TokenClassifierOutput:
+        """Arguments of [`TriviumEncoderModel`]; labels (B, S) -> logits (B, S, C)."""
+        outputs = self.get_encoder()(
+            input_ids, attention_mask, position_ids=position_ids, inputs_embeds=inputs_embeds, **kwargs
         )
         logits, loss = self.score(self.dropout(outputs.last_hidden_state)), None
         if labels is not None:
             loss = cross_entropy(logits.flatten(0, 1), labels.flatten().to(logits.device), num_items_in_batch)
-        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **_states(outputs))
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 class TriviumEncoderDecoderForQuestionAnswering(TriviumEncoderDecoderReader):

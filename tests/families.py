@@ -113,14 +113,19 @@ class Head:
         return f"{self.family}-{self.task}"
 
     @property
+    def has_base(self) -> bool:
+        """Whether the whole base model is inside: what labels tokens with an encoder-decoder has the encoder only."""
+        return (self.family, self.task) != ("encoder_decoder", "tokens")
+
+    @property
     def reads_source_twice(self) -> bool:
         """An encoder-decoder whose decoder makes its own input from the source."""
-        return self.family == "encoder_decoder" and self.task in ("sequence", "tokens", "answer")
+        return self.family == "encoder_decoder" and self.task in ("sequence", "answer")
 
     @property
     def has_target(self) -> bool:
         """An encoder-decoder that is given what the decoder reads."""
-        return self.family == "encoder_decoder" and not self.reads_source_twice
+        return self.family == "encoder_decoder" and self.task in ("base", "lm")
 
 
 HEADS = [

@@ -65,6 +65,12 @@ def count_work(config: Any, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
     return work
 
 
+def config_of(model: Any) -> Any:
+    """The configuration that a model's work follows from: the encoder's where that is all of an encoder-decoder."""
+    config = model.config
+    return config.encoder if config.is_encoder_decoder and model.get_decoder() is None else config
+
+
 def reading_inputs(config: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """What a model that does not write reads of a batch: rows (B, T), or (B, C, T) of several choices each.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .model_flops import count_work, price_work, reading_inputs
+from .model_flops import config_of, count_work, price_work, reading_inputs
 
 # Dense products of 16-bit numbers with sums in float32, as the makers' data sheets say, without sparsity. The name that
 # a device gives itself has the key among its words; the longest such key counts.
@@ -121,7 +121,7 @@ class Throughput:
     def __init__(
         self, model: torch.nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, together: int = 1
     ):
-        self.config: Any = model.config
+        self.config = config_of(model)
         self._writes = getattr(model, "get_output_embeddings", lambda: None)() is not None
         self.prices = price_work(self.config)
         self.peak = peak_flops(device, dtype) if self.prices else None

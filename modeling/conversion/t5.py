@@ -71,6 +71,7 @@ ORIGINS = (
             "T5Model": encoder_decoder.TriviumEncoderDecoderModel,
             "T5ForConditionalGeneration": encoder_decoder.TriviumEncoderDecoderForConditionalGeneration,
             "T5ForSequenceClassification": encoder_decoder.TriviumEncoderDecoderForSequenceClassification,
+            "T5ForTokenClassification": encoder_decoder.TriviumEncoderDecoderForTokenClassification,
             "T5ForQuestionAnswering": encoder_decoder.TriviumEncoderDecoderForQuestionAnswering,
         },
         body=table(
@@ -85,6 +86,7 @@ ORIGINS = (
     lm_head                          lm_head
     classification_head.dense        classifier_transform.dense
     classification_head.out_proj     score
+    classifier                       score
     qa_outputs                       qa_outputs
 """),
         read=_read,

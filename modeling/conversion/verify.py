@@ -51,7 +51,8 @@ def random_batch(model: PreTrainedModel, rows: int, length: int) -> dict[str, An
         rows = 1
     special = {token for token in (end, model.config.pad_token_id) if token is not None}
     sides = [model.get_encoder(), model.get_decoder()] if model.config.is_encoder_decoder else [model]
-    common = min(10_000, *(side.get_input_embeddings().num_embeddings for side in sides))
+    sizes = [side.get_input_embeddings().num_embeddings for side in sides if side is not None]
+    common = min(10_000, *sizes)
     plain = torch.tensor([token for token in range(common) if token not in special])
 
     def draw() -> torch.Tensor:

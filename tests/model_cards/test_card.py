@@ -11,6 +11,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from tests.families import HEADS as ALL_HEADS
+from tests.families import make_model
 from tests.model_cards.folders import COMMAND, HEADS, log, record, save
 from trivium import cli
 from trivium.configuration import InputError
@@ -174,6 +176,15 @@ def test_a_bare_checkpoint_has_a_card_without_anything_made_up(tmp_path):
     assert "*Not measured.*" in text and "how it was trained: no record" in "\n".join(card.missing)
     data = ModelCard.load(card.path).data
     assert data.eval_results is None and data.language is None and data.datasets is None
+
+
+@pytest.mark.parametrize("head", [head for head in ALL_HEADS if head.task in ("sequence", "tokens")], ids=str)
+def test_the_shape_is_that_of_the_sides_that_the_model_has(head, tmp_path):
+    make_model(head).save_pretrained(tmp_path)
+    write_card(tmp_path)
+    (header,) = re.findall(r"^\|(.*)\|\n\|.*\n\| Layers", text_of(tmp_path), re.MULTILINE)
+    sides = ["encoder", "decoder"][: 1 + head.has_base] if head.family == "encoder_decoder" else [""]
+    assert [cell.strip() for cell in header.split("|")][1:] == sides, header
 
 
 @pytest.mark.parametrize("files", ["none", "config", "record", "weights"])

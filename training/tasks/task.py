@@ -92,6 +92,8 @@ class Task(ABC):
                 f"`max_length` is {self.max_length}, which leaves no room for text beside {special} special tokens: "
                 f"take at least {special + 2}."
             )
+        # Pretraining may have read less; pipelines ask the tokenizer, and it goes with the model.
+        tokenizer.model_max_length = max(tokenizer.model_max_length, self.max_length)
 
     @property
     def stride(self) -> int:

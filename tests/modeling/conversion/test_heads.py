@@ -24,14 +24,22 @@ HEADED = [
     for name in ORIGINS[reference.model_type].heads
     if name not in (base_of(reference), *OTHERS)
 ]
+# T5's class that labels tokens has the encoder only: no base model can be made of it.
+WHOLE = [(reference, name) for reference, name in HEADED if name != "T5ForTokenClassification"]
 
 
 def stack_of(model) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in model.base_model.state_dict().items() if not key.startswith("pooler.")}
 
 
+def lacks_decoder(model) -> bool:
+    return model.config.is_encoder_decoder and model.get_decoder() is None
+
+
 def assert_same_stack(found, expected) -> None:
     ours, theirs = stack_of(found), stack_of(expected)
+    if lacks_decoder(found):
+        theirs = {key: tensor for key, tensor in theirs.items() if not key.startswith("decoder.")}
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
@@ -59,7 +67,8 @@ def test_a_head_that_the_source_lacks_is_new(reference, name, tmp_path):
         assert type(ours) is wanted
         assert_same_stack(ours, from_transformers(base))
         assert names_in(headed, report.new) == not_tied(headed, has) - {"final_logits_bias"}  # zeros if there is none
-        assert set(report.dropped) == has - names_in(headed, headed.state_dict())
+        left = {key for key in has if lacks_decoder(ours) and key.startswith("decoder.")}  # of which all are silent
+        assert set(report.dropped) == has - names_in(headed, headed.state_dict()) - left
         assert report.notes == []
         assert all(torch.isfinite(parameter).all() for parameter in ours.parameters())
     back = to_transformers(ours)
@@ -67,7 +76,7 @@ def test_a_head_that_the_source_lacks_is_new(reference, name, tmp_path):
     assert largest_difference(ours, back) < 1e-5
 
 
-@pytest.mark.parametrize(("reference", "name"), HEADED, ids=case_id)
+@pytest.mark.parametrize(("reference", "name"), WHOLE, ids=case_id)
 def test_a_head_that_is_not_asked_for_is_left_out(reference, name, tmp_path):
     headed, base = reference.model(name), reference.model(base_of(reference))
     headed.save_pretrained(tmp_path)

@@ -1,5 +1,6 @@
 """Answers stand where they are said to stand, in whatever window, and no window is taught half of one."""
 
+import copy
 import time
 import unicodedata
 
@@ -152,6 +153,17 @@ def test_a_model_that_knows_the_answers_gets_them_all_right(every_tokenizer, max
             answers = task.predict(model, short, size)
             assert [answer["answer"] for answer in answers] == [row["answers"]["text"][0] for row in short]
         assert not short or task.measure(answers, short)["f1"] in (1.0, 100.0)
+
+
+def test_windows_may_be_longer_than_the_rows_of_pretraining(tokenizers):
+    tokenizer = copy.deepcopy(tokenizers["encoder"])
+    tokenizer.model_max_length = 16
+    task = make_task(("encoder", tokenizer), max_length=64)
+    rows = list(random_rows(3, ["the", "value", "object"], 3))
+    config = CONFIGS["encoder"](**TINY | {"vocab_size": len(tokenizer), "max_position_embeddings": 512})
+    answers = task.predict(Oracle(config, task.encode(rows)), rows, 2)
+    assert [answer["answer"] for answer in answers] == [row["answers"]["text"][0] for row in rows]
+    assert tokenizer.model_max_length == 64  # for the pipeline of who loads it
 
 
 @pytest.mark.parametrize("algorithm", ["bpe", "wordpiece", "unigram"])
