@@ -47,11 +47,19 @@ class Corpus:
         text: which.
         vocabulary: size of the byte-level BPE that is trained for it.
         max_documents: take only the first so many.
+        characters: of docstrings, so many.
     """
 
-    def __init__(self, family: str, text: str, vocabulary: int, max_documents: int | None = None):
+    def __init__(
+        self,
+        family: str,
+        text: str,
+        vocabulary: int,
+        max_documents: int | None = None,
+        characters: int = CHARACTERS,
+    ):
         self.family, self.text = family, text
-        texts = _texts("pages" if text == "full rows" else text, max_documents)
+        texts = _texts("pages" if text == "full rows" else text, max_documents, characters)
         self.tokenizer = train_tokenizer(texts, family, vocab_size=vocabulary, show_progress=False)
         special = family != "encoder-decoder"  # span corruption adds its own
         rows = self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
@@ -65,8 +73,7 @@ class Corpus:
             hold: of what is read, and not padding, of an encoder-decoder both sides.
         """
         generator = np.random.default_rng(0)
-        cut = raw_length(length) if self.family == "encoder-decoder" else length
-        pieces = [self._example(piece, generator) for piece in self._pieces(cut, rows, count, generator)]
+        pieces = [self._example(piece, generator) for piece in self._pieces(length, rows, count, generator)]
         tokens = sum(len(side) for pair in pieces for side in pair[: 1 + (self.family == "encoder-decoder")])
         sorted_ = _in_batches(pieces, rows)
         if self.text == "full rows":
@@ -76,14 +83,26 @@ class Corpus:
         layouts["grouped"] = [self._padded(batch) for batch in sorted_]
         return layouts | {"flattened": [self._flattened(batch) for batch in mixed]}, tokens
 
+    def full_rows(self, length: int) -> np.ndarray:
+        """(N, L): all documents end to end, cut into what an input of `length` tokens is made of."""
+        cut, stream = self._raw(length), np.concatenate(self.documents)
+        return stream[: len(stream) // cut * cut].reshape(-1, cut)
+
+    def full_batch(self, rows: np.ndarray, seed: int) -> Batch:
+        """A batch of full rows, with what is drawn for the objective drawn from this seed."""
+        generator = np.random.default_rng(seed)
+        return self._padded([self._example(row, generator) for row in rows], mask=False)
+
+    def _raw(self, length: int) -> int:
+        return raw_length(length) if self.family == "encoder-decoder" else length
+
     def _pieces(self, length: int, rows: int, count: int, generator: np.random.Generator) -> list[np.ndarray]:
         """The documents of `count` batches of those that `group_by_length` would make, evenly from short to long."""
         if self.text == "full rows":
-            stream = np.concatenate(self.documents)
-            cut = stream[: len(stream) // length * length].reshape(-1, length)
+            cut = self.full_rows(length)
             return [cut[number % len(cut)] for number in range(rows * count)]
         drawn = generator.permutation(len(self.documents))[: MEGABATCH * rows]
-        pieces = sorted((self.documents[number][:length] for number in drawn), key=len)
+        pieces = sorted((self.documents[number][: self._raw(length)] for number in drawn), key=len)
         groups = _in_batches(pieces, min(rows, len(pieces)))
         return [piece for number in range(count) for piece in groups[int((number + 0.5) / count * len(groups))]]
 
@@ -149,8 +168,8 @@ def _docstrings(path: Path) -> Iterator[str]:
 
 
 @cache
-def _texts(text: str, max_documents: int | None) -> list[str]:
-    source = python_docs() if text == "pages" else docstrings(CHARACTERS)
+def _texts(text: str, max_documents: int | None, characters: int) -> list[str]:
+    source = python_docs() if text == "pages" else docstrings(characters)
     return [document["text"] for document in islice(source, max_documents)]
 
 

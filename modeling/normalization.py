@@ -5,6 +5,7 @@ from torch import nn
 
 from ..configuration.base import TriviumConfig
 from .precision import widen
+from .rms_norm import divide, rms_norm
 
 
 class TriviumRMSNorm(nn.Module):
@@ -25,10 +26,11 @@ class TriviumRMSNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., size) -> (..., size), computed in at least float32."""
         wide = widen(x)
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        if self.unit_offset:
-            return (wide * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
-        return self.weight * wide.to(x.dtype)
+        weight = 1.0 + self.weight.to(wide.dtype) if self.unit_offset else self.weight
+        if weight.dtype == wide.dtype:
+            normed = rms_norm(wide, weight, self.eps)
+            return normed.to(x.dtype) if self.unit_offset else normed
+        return weight * divide(wide, self.eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
