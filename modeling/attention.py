@@ -101,7 +101,7 @@ class TriviumAttention(nn.Module):
         Args:
             hidden_states: (B, T, hidden).
             key_value_states: (B, S, source width) for cross-attention.
-            position_embeddings: cosine and sine of RoPE, (B or 1, T, D) each.
+            position_embeddings: cosine and sine of RoPE, (B or 1, 1, T, D) each; see [`apply_rotary`].
             attention_mask: in the form that the backend takes.
             past_key_values: updated in place; a cross-attention computes its keys and values once.
             attention_backend: overrides the model's, for a flattened batch.

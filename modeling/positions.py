@@ -59,13 +59,10 @@ class TriviumRotaryEmbedding(nn.Module):
     @torch.no_grad()
     @dynamic_rope_update
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Position ids (B or 1, T) -> cosine and sine (B or 1, T, D) in the dtype of `x`, computed in float32."""
-        angles = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
-        angles = torch.cat((angles, angles), dim=-1)
-        return (
-            (angles.cos() * self.attention_scaling).to(x.dtype),
-            (angles.sin() * self.attention_scaling).to(x.dtype),
-        )
+        """Position ids (B or 1, T) -> what [`apply_rotary`] takes, in the dtype of `x`, computed in float32."""
+        angles = position_ids[:, None, :, None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
+        cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
+        return torch.cat((cos, cos), dim=-1).to(x.dtype), torch.cat((-sin, sin), dim=-1).to(x.dtype)
 
 
 def rotary_embeddings(config: TriviumConfig) -> nn.ModuleDict:
@@ -82,12 +79,14 @@ def rotary_embeddings(config: TriviumConfig) -> nn.ModuleDict:
 
 
 def apply_rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates the first D features of queries or keys (B, H, T, head_dim) by cos, sin (B or 1, T, D)."""
+    """Rotates the first D features of queries or keys (B, H, T, head_dim).
+
+    Feature i turns together with i + D / 2. cos and sin are (B or 1, 1, T, D), the sines of the first half negative.
+    """
     width = cos.shape[-1]
-    cos, sin = (half[:, None, :, : width // 2] for half in (cos, sin))  # both halves are the same
-    first, second, *rest = x.split((width // 2, width // 2, x.shape[-1] - width), dim=-1)
-    turned = torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)
-    return torch.cat((*turned, *rest), dim=-1)
+    first = x[..., :width]
+    turned = torch.addcmul(first * cos, first.roll(width // 2, dims=-1), sin)
+    return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), dim=-1)
 
 
 def sinusoidal_positions(position_ids: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor:
