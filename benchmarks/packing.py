@@ -27,7 +27,7 @@ import pyarrow as pa
 from trivium.tokenization import train_tokenizer
 from trivium.training.arguments import PretrainArguments
 from trivium.training.data.corpus import python_docs
-from trivium.training.data.packing import WINDOW_TOKENS, PackedDataset, document_lengths
+from trivium.training.data.packing import WINDOW_TOKENS, PackedDataset
 from trivium.training.data.pairs import PackedPairs
 from trivium.training.data.sources import Texts
 from trivium.training.model_flops import count_work
@@ -46,7 +46,7 @@ TOKENIZER_DOCUMENTS = 2000
 LENGTHS = (512, 2048)
 BATCH = 16  # rows, and documents that the stock way pads to the longest of them
 BATCHES = 64
-COUNTS = (10_000, 100_000, 1_000_000)
+COUNTS = (10_000, 100_000, 1_000_000, 10_000_000)
 WINDOWS = 2  # that are planned and read for the speed
 SEED = 0
 VARYING = {("encoder-decoder", "ul2"), ("encoder-decoder", "pairs")}  # whose batches have many sizes
@@ -155,7 +155,7 @@ def _of_documents(rows: PackedDataset) -> dict[str, float]:
 
 def _of_pairs(rows: PackedPairs) -> dict[str, float]:
     lengths = rows.lengths[rows.order]
-    uncut = (document_lengths(rows.sources) + document_lengths(rows.targets))[rows.order].sum()
+    uncut = (rows.sources.lengths + rows.targets.lengths)[rows.order].sum()
     return {
         "left out": 1 - lengths.sum() / uncut,
         "cut": rows.num_truncated / len(lengths),

@@ -38,7 +38,7 @@ VOCABULARY = 8192
 HELD_OUT = 64  # rows
 WARM_UP, CLIP = 0.05, 1.0
 BETAS, DECAY = (0.9, 0.95), 0.1
-RATES = [1.5e-3, 3e-3, 6e-3]
+RATES = [2.5e-4, 5e-4, 1e-3, 2e-3]
 OUR_RATE = 5e-3  # between those of the recipes that are smaller and larger
 SHARES = [0.25, 0.5, 0.75, 1.0]
 

@@ -50,8 +50,9 @@ chosen by the validation split too, and theirs are means ± standard deviations 
 SIDE_BY_SIDE = """## Which family suits which task
 
 The three families, pretrained alike: 3.4 million parameters on the same text, 2 million tokens of it
-([families.yaml](../benchmarks/families.yaml) says how). Fine-tuned alike too, on the sets that they share, they reach what
-follows; the encoder-decoder labels words, of addresses and parts of speech, by its encoder alone, 1.9 million parameters.
+([families.yaml](../benchmarks/families.yaml) says how). Fine-tuned alike too, on the sets that they share, they reach
+what follows. Words, of addresses and parts of speech, the encoder-decoder labels by its encoder alone, 1.9 million
+parameters.
 """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ..configuration.errors import InputError
-from .data.packing import document_lengths, tokens_of
+from .data.token_table import TokenTable
 
 Piece = tuple[int, int, int]  # number of the document, where in it the piece starts, tokens
 
@@ -29,9 +29,8 @@ class WholeDocuments(Dataset):
     """
 
     def __init__(self, documents: datasets.Dataset, length: int, overlap: int = 0):
-        self.documents = documents.with_format("arrow")
-        lengths = document_lengths(self.documents).tolist()
-        self.rows = list(fill_rows(cut_documents(lengths, length, overlap), length))
+        self.tokens = TokenTable(documents)
+        self.rows = list(fill_rows(cut_documents(self.tokens.lengths.tolist(), length, overlap), length))
         if not self.rows:
             raise InputError("the documents hold no tokens: give more data.")
 
@@ -40,7 +39,7 @@ class WholeDocuments(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pieces = [
-            tokens_of(self.documents, document)[start : start + length].astype(np.int64)
+            self.tokens[document][start : start + length].astype(np.int64)
             for document, start, length in self.rows[index]
         ]
         return {

@@ -17,9 +17,11 @@ from torch.utils.data import Dataset
 
 from ...configuration.errors import InputError
 from .best_fit import PACKINGS, Rows
+from .token_table import TokenTable
 
 WINDOW_TOKENS = 2**22
 CUTS_MEASURED_ON = 4  # windows
+COUNTED_AT_ONCE = 2**20  # documents
 
 
 class PackedDataset(Dataset):
@@ -54,11 +56,11 @@ class PackedDataset(Dataset):
     ):
         if packing not in PACKINGS:
             raise InputError(f"`packing` is {' or '.join(map(repr, PACKINGS))}, not '{packing}'.")
-        self.documents = documents.with_format("arrow")
+        self.documents, self.tokens = documents, TokenTable(documents)
         self.length = length
         self.seed = seed
         self.packing = packing
-        self.lengths = document_lengths(self.documents)
+        self.lengths = self.tokens.lengths
         self.num_tokens = int(self.lengths.sum(dtype=np.int64))
         if not self.num_tokens:
             raise InputError("the documents hold no tokens: give more data.")
@@ -68,7 +70,7 @@ class PackedDataset(Dataset):
         if max_blocks is not None:
             self.num_blocks = min(self.num_blocks, max_blocks)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
-        self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._orders: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._windows: dict[tuple[int, int], Rows] = {}
 
     def __len__(self) -> int:
@@ -95,8 +97,8 @@ class PackedDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
-        """How often each token occurs in all documents: int64 of shape (vocab_size,)."""
-        return count_tokens(self.documents, vocab_size)
+        """See [`TokenTable.counts`]."""
+        return self.tokens.counts(vocab_size)
 
     def state_dict(self, rows_read: int) -> dict[str, Any]:
         """What a checkpoint keeps: how much has been read, and of which data."""
@@ -131,56 +133,50 @@ class PackedDataset(Dataset):
     def _window(self, epoch: int, window: int) -> Rows:
         """The rows of one window, as pieces of documents; the latest two windows are kept."""
         if (epoch, window) not in self._windows:
-            order, ends = self._order(epoch)
+            order, firsts, skips = self._order(epoch)
+            documents = order[firsts[window] : firsts[window + 1] + 1]
+            lengths = self.lengths[documents].astype(np.int64)
+            lengths[0] -= skips[window]  # they are of the window before
             start = window * self._rows_per_window * self.length
-            stop = min(start + self._rows_per_window * self.length, self.used_tokens)
-            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
-            lengths = self.lengths[order[first : last + 1]].astype(np.int64)
-            skipped = start - int(ends[first] - lengths[0])  # of the first document, in the window before
-            lengths[0] -= skipped
-            lengths[-1] -= int(ends[last]) - stop
+            ends = lengths.cumsum()
+            size = min(self._rows_per_window * self.length, self.used_tokens - start)
+            count = int(np.searchsorted(ends, size)) + 1
+            documents, lengths = documents[:count], lengths[:count]
+            lengths[-1] -= int(ends[count - 1]) - size
             rows = PACKINGS[self.packing](lengths, self.length)
-            rows.pieces[rows.pieces[:, 0] == 0, 1] += skipped
-            rows.pieces[:, 0] = order[first : last + 1][rows.pieces[:, 0]]
+            rows.pieces[rows.pieces[:, 0] == 0, 1] += skips[window]
+            rows.pieces[:, 0] = documents[rows.pieces[:, 0]]
             if self.seed is not None:
                 rows = rows.shuffled(np.random.default_rng([self.seed, epoch, window]))
             self._windows = dict([*self._windows.items()][-1:]) | {(epoch, window): rows}
         return self._windows[epoch, window]
 
-    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The documents in the order of a pass, and where each ends in the stream; the latest two passes are kept."""
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The documents in the order of a pass; where in it each window begins, and how much of that document it skips.
+
+        The latest two passes are kept, in four bytes for each document.
+        """
         if epoch not in self._orders:
-            count = len(self.lengths)
-            if self.seed is None:
-                order = np.arange(count)
-            else:
-                order = np.random.default_rng([self.seed, epoch]).permutation(count)
-            ends = np.cumsum(self.lengths[order], dtype=np.int64)
-            self._orders = dict([*self._orders.items()][-1:]) | {epoch: (order, ends)}
+            order = np.arange(len(self.lengths), dtype=np.int32 if len(self.lengths) < 2**31 else np.int64)
+            if self.seed is not None:
+                np.random.default_rng([self.seed, epoch]).shuffle(order)
+            self._orders = dict([*self._orders.items()][-1:]) | {epoch: (order, *self._begin_windows(order))}
         return self._orders[epoch]
 
+    def _begin_windows(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers in `order`, of the documents that windows begin in, and tokens of them that windows before have."""
+        size = self._rows_per_window * self.length
+        begins = np.arange(0, self.num_tokens, size)
+        firsts, skips, before = [], [], 0
+        for start in range(0, len(order), COUNTED_AT_ONCE):
+            lengths = self.lengths[order[start : start + COUNTED_AT_ONCE]]
+            ends = before + lengths.cumsum(dtype=np.int64)
+            here = begins[(begins >= before) & (begins < ends[-1])]
+            found = np.searchsorted(ends, here, side="right")
+            firsts.append(start + found)
+            skips.append(here - (ends[found] - lengths[found]))
+            before = int(ends[-1])
+        return np.concatenate([*firsts, [len(order)]]), np.concatenate(skips)
+
     def _tokens(self, document: int, start: int, length: int) -> np.ndarray:
-        return tokens_of(self.documents, document)[start : start + length].astype(np.int64)
-
-
-def tokens_of(documents: datasets.Dataset, document: int) -> np.ndarray:
-    """The tokens of one document, (T,) int32, without copying; `documents[document]` takes several times as long."""
-    rows = documents._indices  # of a selection
-    place = document if rows is None else rows.column(0)[document].as_py()
-    return documents.data.column("input_ids")[place].values.to_numpy()
-
-
-def document_lengths(documents: datasets.Dataset) -> np.ndarray:
-    """Tokens of each document, (N,) int32, read off the offsets of the Arrow table and not its tokens."""
-    chunks = (chunk for batch in documents.iter(batch_size=10_000) for chunk in batch["input_ids"].chunks)
-    lengths = [chunk.value_lengths().to_numpy(zero_copy_only=False).astype(np.int32) for chunk in chunks]
-    return np.concatenate([*lengths, np.zeros(0, np.int32)])
-
-
-def count_tokens(documents: datasets.Dataset, vocab_size: int) -> np.ndarray:
-    """How often each token occurs in documents in Arrow's format: int64 of shape (vocab_size,)."""
-    counts = np.zeros(vocab_size, np.int64)
-    for batch in documents.iter(batch_size=1000):
-        for chunk in batch["input_ids"].chunks:
-            counts += np.bincount(chunk.flatten().to_numpy(zero_copy_only=False), minlength=vocab_size)
-    return counts
+        return self.tokens[document][start : start + length].astype(np.int64)

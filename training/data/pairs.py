@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ...configuration.errors import InputError
-from .packing import count_tokens, document_lengths, tokens_of
+from .token_table import TokenTable
 from .tokenizing import tokenize_documents
 
 POOL = 1024  # pairs; larger pools fill rows a little better, and take longer
@@ -68,7 +68,7 @@ class PackedPairs(Dataset):
         self.targets = _tokenized(pairs, target_column, tokenizer, special_tokens=not together, append_eos=True)
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
         self.seed = seed
-        found = np.stack([document_lengths(self.sources), document_lengths(self.targets)], axis=1).astype(np.int64)
+        found = np.stack([self.sources.lengths, self.targets.lengths], axis=1).astype(np.int64)
         room = (max_source_length, max_target_length)
         self.lengths = _cut_together(found, room[0]) if together else np.minimum(found, np.array(room) - 1)
         kept = np.flatnonzero((found > 0).all(axis=1))
@@ -96,8 +96,8 @@ class PackedPairs(Dataset):
         epoch += int(self._epoch)
         row = self._rows(epoch)[place]
         pairs = self.order[self.offsets[row] : self.offsets[row + 1]]
-        sources = [tokens_of(self.sources, pair)[: self.lengths[pair, 0]].astype(np.int64) for pair in pairs.tolist()]
-        targets = [tokens_of(self.targets, pair)[: self.lengths[pair, 1]].astype(np.int64) for pair in pairs.tolist()]
+        sources = [self.sources[pair][: self.lengths[pair, 0]].astype(np.int64) for pair in pairs.tolist()]
+        targets = [self.targets[pair][: self.lengths[pair, 1]].astype(np.int64) for pair in pairs.tolist()]
         return {
             "input_ids": np.concatenate(sources),
             "position_ids": np.concatenate([np.arange(len(source)) for source in sources]),
@@ -127,7 +127,7 @@ class PackedPairs(Dataset):
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
         """How often each token occurs in the targets, which are what is predicted: int64 of shape (vocab_size,)."""
-        return count_tokens(self.targets, vocab_size)
+        return self.targets.counts(vocab_size)
 
     @property
     def balanced_target_length(self) -> int:
@@ -175,8 +175,8 @@ def choose_target_length(pairs: datasets.Dataset, tokenizer: Any, max_source_len
         pairs: with the columns `source` and `target`.
         tokenizer, max_source_length: as in [`PackedPairs`].
     """
-    sources = document_lengths(_tokenized(pairs, "source", tokenizer, special_tokens=True))
-    targets = document_lengths(_tokenized(pairs, "target", tokenizer, special_tokens=True, append_eos=True))
+    sources = _tokenized(pairs, "source", tokenizer, special_tokens=True).lengths
+    targets = _tokenized(pairs, "target", tokenizer, special_tokens=True, append_eos=True).lengths
     lengths = np.minimum(np.stack([sources, targets]), max_source_length - 1)[:, (sources > 0) & (targets > 0)]
     balanced = max_source_length * lengths[1].sum() / max(lengths[0].sum(), 1)
     return int(min(max(np.ceil(balanced), lengths[1].max(initial=0) + 1, SHORTEST_SIDE), max_source_length))
@@ -243,9 +243,9 @@ def _cut_together(lengths: np.ndarray, room: int) -> np.ndarray:
     return np.stack([np.minimum(sources, room - kept), kept], axis=1)
 
 
-def _tokenized(pairs: datasets.Dataset, column: str, tokenizer: Any, **form: bool) -> datasets.Dataset:
+def _tokenized(pairs: datasets.Dataset, column: str, tokenizer: Any, **form: bool) -> TokenTable:
     if column not in pairs.column_names:
         raise InputError(f"there is no column '{column}': the pairs have {', '.join(pairs.column_names)}.")
     texts = pairs.select_columns(column)
     texts = texts if column == "text" else texts.rename_column(column, "text")
-    return tokenize_documents(texts, tokenizer, **form).with_format("arrow")
+    return TokenTable(tokenize_documents(texts, tokenizer, **form))

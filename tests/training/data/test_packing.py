@@ -36,6 +36,20 @@ def marked(sizes):
     return as_dataset([list(range(1000 * number, 1000 * number + size)) for number, size in enumerate(sizes)])
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 2**20])
+def test_windows_follow_the_shuffled_documents(monkeypatch, at_once):
+    """However many lengths are added up at a time, and as checkpoints of earlier versions have it."""
+    monkeypatch.setattr("trivium.training.data.packing.WINDOW_TOKENS", 40)
+    monkeypatch.setattr("trivium.training.data.packing.COUNTED_AT_ONCE", at_once)
+    sizes = np.random.default_rng(1).integers(0, 30, 60)
+    packed = PackedDataset(marked(sizes), 8, seed=3, packing="wrapped")
+    order = np.random.default_rng([3, 1]).permutation(60)
+    stream = np.concatenate([np.arange(1000 * number, 1000 * number + sizes[number]) for number in order])
+    for window in range(len(packed) // 5):
+        rows = [packed[len(packed) + row]["input_ids"] for row in range(5 * window, 5 * window + 5)]
+        assert sorted(np.concatenate(rows)) == sorted(stream[40 * window : 40 * window + 40])
+
+
 def pieces_of(item):
     return np.split(item["input_ids"], np.flatnonzero(item["position_ids"] == 0)[1:])
 
