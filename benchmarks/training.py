@@ -33,8 +33,8 @@ VOCABULARY = 8192  # of the tokenizer; a larger model vocabulary has rows that t
 COLUMNS = ["family", "text", "precision", "model", "fed", "mode", "tokens/s", "to ours (range)"]
 SUMMARY = [
     "family",
-    "precision",
     "text",
+    "precision",
     "against",
     "its fastest",
     "tokens/s",
@@ -168,7 +168,7 @@ def summary_of(measured: dict) -> list[list[str]]:
         ours, rival = fastest(side), fastest(rivals)
         speeds = [f"{median(entry['tokens_per_second']):,.0f}" for entry in (rival, ours)]
         named = ", ".join(Way(**rival["way"]))
-        rows.append([case.family, case.dtype, case.text, against, named, *speeds, compare(ours, rival)])
+        rows.append([case.family, case.text, case.dtype, against, named, *speeds, compare(ours, rival)])
     return rows
 
 
@@ -197,7 +197,7 @@ def draw(results: dict, path: Path) -> None:
 
     rows = [[one["case"]["size"], *row] for one in results["cases"] for row in summary_of(one)]
     ratios = [float(row[-1].split("**")[1]) for row in rows]
-    names = [f"{size} {family}, {text}, {dtype}: {against}" for size, family, dtype, text, against, *_ in rows]
+    names = [f"{size} {family}, {text}, {dtype}: {against}" for size, family, text, dtype, against, *_ in rows]
     colours = {against: f"C{number}" for number, against in enumerate(dict.fromkeys(row[4] for row in rows))}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 1 + 0.22 * len(rows)), layout="constrained")
