@@ -71,7 +71,7 @@ def test_training_is_measured_and_written_down(tmp_path):
     assert all(len(entry["tokens_per_second"]) == 2 for one in (first, second) for entry in one["ways"])
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
-    assert "| decoder | fp32 | docstrings | stock as it is used |" in text
+    assert "| decoder | docstrings | fp32 | stock as it is used |" in text
     assert (tmp_path / "performance" / "training-cpu.png").stat().st_size > 1000
 
 
