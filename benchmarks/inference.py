@@ -52,8 +52,8 @@ def padded(texts: list[torch.Tensor], family: str) -> dict[str, torch.Tensor]:
 def make_work(name: str, family: str, work: str, model: Any, texts: list[torch.Tensor], new: int) -> Callable[[], Any]:
     """One repetition of a contender as a function."""
     if work.startswith("write"):
-        length = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
-        return lambda: model.generate(**padded(texts, family), **length)
+        options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "use_cache": True}
+        return lambda: model.generate(**padded(texts, family), **options)
     if work.startswith("embed"):
         texts = sorted(texts, key=len) if work.endswith("sorted") else texts
         size = len(texts) // EMBEDDED

@@ -160,3 +160,24 @@ def test_a_page_without_the_section_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no section"):
         report.write_section(page, "loss on cpu", "text")
     assert page.read_text() == "nothing here"
+
+
+@pytest.mark.parametrize(
+    "family, name", [(family, name) for family in ("decoder", "encoder-decoder") for name in (OURS, *stock(family))]
+)
+def test_what_writes_reads_one_token_at_a_time(family, name):
+    """After the texts the cache is read, which the configurations, made for training, do without."""
+    model = build(name, family, SHAPES["toy"], 64).eval()
+    texts, widths = [torch.arange(5, 5 + length) for length in (9, 4)], []
+    decoder = model.get_decoder()
+    forward = decoder.forward
+
+    def watched(input_ids=None, *args, **kwargs):
+        widths.append(input_ids.shape[1])
+        return forward(input_ids, *args, **kwargs)
+
+    decoder.forward = watched
+    with torch.no_grad():
+        written = inference.make_work(name, family, "write 2", model, texts, 4)()
+    assert widths == [9 if family == "decoder" else 1, 1, 1, 1]
+    assert written.shape == (2, 13 if family == "decoder" else 5)
