@@ -70,6 +70,8 @@ class TriviumDecoderConfig(TriviumConfig):
 
 STACK_FIELDS = frozenset(TriviumConfig.__dataclass_fields__) - frozenset(PreTrainedConfig.__dataclass_fields__)
 STACK_FIELDS -= {"origin"}  # of the whole
+# What a stack understands beside its fields: older names of parts of `rope_parameters`.
+STACK_ARGUMENTS = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor"})
 
 
 @trivium_config
@@ -116,7 +118,7 @@ class TriviumEncoderDecoderConfig(SelfContainedConfig):
     origin: str | None = None
 
     def __post_init__(self, **kwargs):
-        shared = {name: kwargs.pop(name) for name in list(kwargs) if name in STACK_FIELDS}
+        shared = {name: kwargs.pop(name) for name in list(kwargs) if name in STACK_FIELDS | STACK_ARGUMENTS}
         token_ids = {name: getattr(self, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
         shared |= {name: token for name, token in token_ids.items() if token is not None}
         self.encoder = _side("encoder", TriviumEncoderConfig, self.encoder, shared)

@@ -24,7 +24,7 @@ def divide(x: torch.Tensor, eps: float) -> torch.Tensor:
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
 
 
-def _divisor(x: torch.Tensor, eps: float) -> torch.Tensor:
+def _reciprocal(x: torch.Tensor, eps: float) -> torch.Tensor:
     """(..., 1), the reciprocal of the root mean square, in one pass."""
     lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return lengths.square().div(x.shape[-1]).add(eps).rsqrt()
@@ -35,7 +35,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        return (x * _divisor(x, eps)).mul_(weight)
+        return weight * divide(x, eps)  # the very bits that are there when nothing is to be differentiated
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
@@ -48,7 +48,7 @@ class _RMSNorm(torch.autograd.Function):
         wanted = list(ctx.needs_input_grad[:2])
         if torch.is_grad_enabled():  # whoever differentiates twice does it through the formula
             return *_differentiate_formula(grad, x, weight, ctx.eps), None
-        grad, divisor = grad.contiguous(), _divisor(x, ctx.eps)
+        grad, divisor = grad.contiguous(), _reciprocal(x, ctx.eps)
         x_grad, weight_grad, _ = torch.ops.aten.native_layer_norm_backward(
             grad, x, [x.shape[-1]], torch.zeros_like(divisor), divisor, weight, None, [*wanted, False]
         )

@@ -154,6 +154,16 @@ def test_a_backend_that_cannot_is_refused_by_the_model_too(head, implementation)
         head.model(config).set_attn_implementation(implementation)
 
 
+@pytest.mark.parametrize("given", [dict(rope_theta=777.0), dict(rope_parameters=dict(rope_theta=777.0))], ids=str)
+def test_the_base_of_rotary_positions_goes_to_both_sides(given, tmp_path):
+    config = TriviumEncoderDecoderConfig(**given)
+    config.save_pretrained(tmp_path)
+    for one in (config, TriviumEncoderDecoderConfig.from_pretrained(tmp_path)):
+        assert one.encoder.rope_parameters["rope_theta"] == one.decoder.rope_parameters["rope_theta"] == 777.0
+    with pytest.raises(InputError, match="`rope_theta` needs position_encoding='rope'"):
+        TriviumEncoderDecoderConfig(rope_theta=777.0, position_encoding="none")
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
