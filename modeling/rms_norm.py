@@ -2,7 +2,7 @@
 
 LayerNorm subtracts the mean before it divides, and torch has a kernel for its gradient which takes mean and divisor as
 they were found. Told that the mean is zero it gives RMSNorm's, less what flows through the mean, which is added back: a
-quarter of the time at width 256 (`python -m benchmarks.norms`). A compiler makes such a kernel of the plain formula.
+third to a half of the time (`python -m benchmarks.norms`). A compiler makes such a kernel of the plain formula.
 """
 
 from typing import Any
