@@ -118,7 +118,7 @@ def train(name: str, family: str, size: str, length: int, text: Text, tokens: fl
 
 
 def decayed(model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups in which only matrices decay, as `Trainer` and ours have it."""
+    """Parameter groups in which norms and biases do not decay, as `Trainer` has it."""
     parameters = list(model.parameters())
     sides = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     return [{"params": side, "weight_decay": decay} for side, decay in zip(sides, (DECAY, 0.0), strict=True)]
@@ -168,7 +168,7 @@ def as_markdown(results: dict) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = report.option_parser(__doc__, "quality", repetitions=1)
+    parser = report.option_parser(__doc__, "quality", repetitions=None)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES)
     parser.add_argument("--size", choices=SHAPES, default="5m")
     parser.add_argument("--tokens", type=float, default=1e6, help="of text, that stock models are trained on")

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 
-def option_parser(description: str | None, section: str, repetitions: int) -> argparse.ArgumentParser:
-    """A parser of the options that every benchmark takes, whose tables go into `section`."""
+def option_parser(description: str | None, section: str, repetitions: int | None) -> argparse.ArgumentParser:
+    """A parser of the options that every benchmark takes, whose tables go into `section`; some run once (`None`)."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=repetitions)
+    if repetitions is not None:
+        parser.add_argument("--repetitions", type=int, default=repetitions)
     parser.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, measures nothing")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     parser.add_argument("--write", type=Path, help=f"file whose section `{section}` gets the tables")

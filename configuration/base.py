@@ -246,6 +246,14 @@ class TriviumConfig(SelfContainedConfig):
         self.rope_parameters = copy.deepcopy(self.rope_parameters)  # what is completed is ours, not the caller's
         given = self.rope_parameters or {}
         kinds = [kind for kind in LAYER_TYPES if kind in given]
+        parts = [part for part in ([given[kind] for kind in kinds] or [given]) if isinstance(part, dict)]
+        for name in ("rope_theta", "partial_rotary_factor"):
+            value, said = kwargs.get(name), [part[name] for part in parts if name in part]
+            if value is not None and any(other != value for other in said):
+                raise InputError(
+                    f"{type(self).__name__}: `{name}` is {value!r}, but `rope_parameters` has it as {said[0]!r}: say it "
+                    "in `rope_parameters` only."
+                )
         if not kinds:
             return super().convert_rope_params_to_dict(**kwargs)
         missing = [kind for kind in self.layer_types if kind not in kinds]

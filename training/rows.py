@@ -90,7 +90,7 @@ def tokenized_documents(rows: Any) -> Any:
     if isinstance(rows, Mixture):
         parts = [tokenized_documents(source) for source in rows.sources.values()]
         return None if None in parts else datasets.concatenate_datasets(parts).with_format("numpy")
-    return rows.documents.with_format("numpy") if isinstance(rows, PackedDataset) else None
+    return rows.tokens.documents.with_format("numpy") if isinstance(rows, PackedDataset) else None
 
 
 def describe(rows: Any, name: str = "training text") -> str:

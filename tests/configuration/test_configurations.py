@@ -154,6 +154,21 @@ def test_a_backend_that_cannot_is_refused_by_the_model_too(head, implementation)
         head.model(config).set_attn_implementation(implementation)
 
 
+@pytest.mark.parametrize("cls", [TriviumDecoderConfig, TriviumEncoderDecoderConfig])
+@pytest.mark.parametrize("name", ["rope_theta", "partial_rotary_factor"])
+@pytest.mark.parametrize("kinds", [False, True])
+def test_what_is_said_of_rotary_positions_twice_is_one_thing(cls, name, kinds):
+    """Else the second, an override for instance, would have no effect."""
+    parameters = dict(rope_theta=5.0, partial_rotary_factor=0.5)
+    given = {kind: dict(parameters) for kind in ("full_attention", "sliding_attention")} if kinds else parameters
+    cls(rope_parameters=given, **{name: parameters[name]})
+    with pytest.raises(
+        InputError, match=f"`{name}` is 1.0, but `rope_parameters` has it as {parameters[name]}"
+    ) as told:
+        cls(rope_parameters=given, **{name: 1.0})
+    assert is_one_sentence(str(told.value))
+
+
 @pytest.mark.parametrize("given", [dict(rope_theta=777.0), dict(rope_parameters=dict(rope_theta=777.0))], ids=str)
 def test_the_base_of_rotary_positions_goes_to_both_sides(given, tmp_path):
     config = TriviumEncoderDecoderConfig(**given)

@@ -56,7 +56,7 @@ class PackedDataset(Dataset):
     ):
         if packing not in PACKINGS:
             raise InputError(f"`packing` is {' or '.join(map(repr, PACKINGS))}, not '{packing}'.")
-        self.documents, self.tokens = documents, TokenTable(documents)
+        self.tokens = TokenTable(documents)
         self.length = length
         self.seed = seed
         self.packing = packing

@@ -67,7 +67,9 @@ def test_a_head_that_the_source_lacks_is_new(reference, name, tmp_path):
         assert type(ours) is wanted
         assert_same_stack(ours, from_transformers(base))
         assert names_in(headed, report.new) == not_tied(headed, has) - {"final_logits_bias"}  # zeros if there is none
-        left = {key for key in has if lacks_decoder(ours) and key.startswith("decoder.")}  # of which all are silent
+        left = {
+            key for key in has if lacks_decoder(ours) and key.startswith("decoder.")
+        }  # transformers does not tell of it
         assert set(report.dropped) == has - names_in(headed, headed.state_dict()) - left
         assert report.notes == []
         assert all(torch.isfinite(parameter).all() for parameter in ours.parameters())

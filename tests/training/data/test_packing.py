@@ -62,7 +62,7 @@ def test_every_token_of_a_pass_is_in_one_full_row(monkeypatch, packing, seed, le
     monkeypatch.setattr("trivium.training.data.packing.WINDOW_TOKENS", window_tokens)
     sizes = np.random.default_rng(1).integers(0, 90, 60)
     packed = PackedDataset(marked(sizes), length, seed=seed, packing=packing)
-    every = {token for row in packed.documents.with_format(None)["input_ids"] for token in row}
+    every = {token for row in packed.tokens.documents.with_format(None)["input_ids"] for token in row}
     for epoch in (0, 1):
         items = [packed[epoch * len(packed) + row] for row in range(len(packed))]
         assert [item["place"] for item in items] == [(epoch, row) for row in range(len(packed))]
@@ -105,7 +105,9 @@ def test_all_text_is_there_when_nothing_is_dropped():
     sizes = [30, 5, 12, 9]
     packed = PackedDataset(marked(sizes), 16, drop_last=False)
     tokens = np.concatenate([item["input_ids"] for item in packed])
-    assert sorted(tokens) == sorted(token for row in packed.documents.with_format(None)["input_ids"] for token in row)
+    assert sorted(tokens) == sorted(
+        token for row in packed.tokens.documents.with_format(None)["input_ids"] for token in row
+    )
     assert sorted(len(item["input_ids"]) for item in packed) == [8, 16, 16, 16]
 
 
