@@ -251,8 +251,8 @@ class TriviumConfig(SelfContainedConfig):
             value, said = kwargs.get(name), [part[name] for part in parts if name in part]
             if value is not None and any(other != value for other in said):
                 raise InputError(
-                    f"{type(self).__name__}: `{name}` is {value!r}, but `rope_parameters` has it as {said[0]!r}: say it "
-                    "in `rope_parameters` only."
+                    f"{type(self).__name__}: `{name}` is {value!r}, but `rope_parameters` has it as {said[0]!r}: "
+                    "say it in `rope_parameters` only."
                 )
         if not kinds:
             return super().convert_rope_params_to_dict(**kwargs)
