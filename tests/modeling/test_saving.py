@@ -149,6 +149,7 @@ def test_heads_grow_on_a_base_model_and_on_another_head(head, tmp_path):
             assert same_tensors(loaded.base_model, source)
         else:
             assert same_tensors(loaded.get_encoder(), source.encoder)
+        assert not any("decoder" in name for name in info["unexpected_keys"])  # not even where there is none
         new = {name for name, _ in loaded.named_parameters() if not name.startswith("model.")}
         assert set(info["missing_keys"]) == new - set(grown.state_dict() if path == "other" else ())
         for name in info["missing_keys"]:
