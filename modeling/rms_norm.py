@@ -1,8 +1,8 @@
 """RMSNorm whose gradient on a CPU is one kernel's, in place of a tensor for every step of the formula.
 
 LayerNorm subtracts the mean before it divides, and torch has a kernel for its gradient which takes mean and divisor as
-they were found. Told that the mean is zero it gives RMSNorm's, less what flows through the mean, which is added back: in
-about half of the time (`python -m benchmarks.norms`). A compiler makes such a kernel of the plain formula.
+they were found. Told that the mean is zero it gives RMSNorm's, less what flows through the mean, which is added back.
+That takes about half of the time (`python -m benchmarks.norms`). A compiler makes such a kernel of the formula itself.
 """
 
 from typing import Any
