@@ -13,10 +13,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..configuration.bundle import own_name
+from ..configuration.errors import InputError
 from .documents import Documents
 from .precision import widen
 
 IGNORE = -100
+CACHED = 2**18  # numbers that a core's cache holds while several operations go through them
 
 Items = torch.Tensor | int | None
 
@@ -69,9 +71,7 @@ def language_modeling_loss(
     hidden = head.transform(hidden)
     config = head.config.get_text_config(decoder=True)
     rows = chunk_rows(config.vocab_size)
-    if hidden.shape[0] <= rows:
-        total = _sum_of_chunk(hidden, labels, head)
-    elif _is_plain_linear(head.lm_head):
+    if _is_plain_linear(head.lm_head):
         weight, bias = head.lm_head.weight, head.lm_head.bias
         options = (config.logit_scale or 1.0, config.final_logit_softcapping, rows)
         total = LinearCrossEntropy.apply(hidden, weight, bias, labels, *options)
@@ -87,7 +87,7 @@ def chunk_rows(vocab_size: int) -> int:
     Few, so that they stay in the cache; but not too few, since each chunk also adds up the whole gradient of the output
     matrix.
     """
-    return max(512, 2**22 // vocab_size)
+    return max(1024, 2**22 // vocab_size)
 
 
 def _sum_of_chunk(hidden: torch.Tensor, labels: torch.Tensor, head: nn.Module) -> torch.Tensor:
@@ -125,7 +125,16 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        """Scales what the forward pass left."""
+        """Scales what the forward pass left.
+
+        Raises:
+            InputError: the gradient is to be differentiated in its turn, which what was left cannot be.
+        """
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise InputError(
+                "the loss of a language model has no second derivative: compute it from the logits, which the model "
+                "gives with return_logits=True."
+            )
         pairs = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         return *(None if dtype is None else (x * grad).to(dtype) for x, dtype in pairs), None, None, None, None
 
@@ -154,27 +163,35 @@ def _loss_and_gradients(
     with torch.autocast(hidden.device.type, enabled=False):
         weight, bias = weight.to(narrow), None if bias is None else bias.to(narrow)
         for places in kept.split(rows):
-            chunk, target = hidden.index_select(0, places).to(narrow), labels.index_select(0, places).unsqueeze(1)
-            logits = F.linear(chunk, weight, bias).to(wide)
-            if scale != 1.0:
-                logits *= scale
-            if softcap is not None:
-                logits = softcap * torch.tanh(logits / softcap)
-            log_probs = torch.log_softmax(logits, -1)
-            total -= log_probs.gather(1, target).sum()
-            if not wanted:
-                continue
-            error = log_probs.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=wide))
-            if softcap is not None:
-                error *= 1 - (logits / softcap).square()
-            if scale != 1.0:
-                error *= scale
-            if bias is not None:
-                grads[2] += error.sum(0)
-            error = error.to(narrow)
-            grads[0].index_copy_(0, places, (error @ weight).to(wide))
-            grads[1] += error.t() @ chunk
+            chunk, targets = hidden.index_select(0, places).to(narrow), labels.index_select(0, places).unsqueeze(1)
+            logits = F.linear(chunk, weight, bias)
+            at_once = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else rows
+            for part, target in zip(logits.split(at_once), targets.split(at_once), strict=True):
+                part_total, error = _loss_and_error(part.to(wide), target, scale, softcap)
+                total += part_total
+                if bias is not None and wanted:
+                    grads[2] += error.sum(0)
+                part.copy_(error)
+            if wanted:
+                grads[0].index_copy_(0, places, (logits @ weight).to(wide))
+                grads[1] += logits.t() @ chunk
     return total, *grads
+
+
+def _loss_and_error(
+    logits: torch.Tensor, target: torch.Tensor, scale: float, softcap: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of the losses, and its gradient by the logits, (N, V) like them before they were scaled and capped."""
+    if scale != 1.0:
+        logits = logits * scale
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    log_probs = torch.log_softmax(logits, -1)
+    total = -log_probs.gather(1, target).sum()
+    error = log_probs.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=logits.dtype))
+    if softcap is not None:
+        error *= 1 - (logits / softcap).square()
+    return total, error if scale == 1.0 else error.mul_(scale)
 
 
 @_loss_and_gradients.register_fake
