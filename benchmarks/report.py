@@ -80,6 +80,11 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [*head, *rows])
 
 
+def folded(title: str, text: str) -> str:
+    """A part of a page that opens when one asks for it."""
+    return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
 def save_json(path: Path, content: dict) -> None:
     """Writes `content`, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ does hits all. Counted are real tokens. Compared is with our faster way, eager o
 
 import argparse
 import gc
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -184,7 +185,7 @@ def as_markdown(results: dict) -> str:
         }
         lines += ["", f"### {size}", "", f"Parameters in millions: {', '.join(sizes)}.", ""]
         lines += [report.table(SUMMARY, [row for one in cases for row in summary_of(one)]), ""]
-        lines += [report.table(COLUMNS, [row for one in cases for row in rows_of(one)])]
+        lines += [report.folded("All ways", report.table(COLUMNS, [row for one in cases for row in rows_of(one)]))]
     return "\n".join(lines)
 
 
@@ -220,16 +221,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", nargs="+", choices=["fp32", "bf16"], help="both; on a GPU bf16, which is autocast")
     parser.add_argument("--mode", nargs="+", choices=["eager", "compiled"], default=["eager", "compiled"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--section", help="the section of that file, and the name of what else is left")
     parser.add_argument("--rows", type=int, help="documents or rows of a batch")
     parser.add_argument("--batches", type=int, help="batches of a pass")
     parser.add_argument("--length", type=int, help="tokens of a row, and the longest document")
     options = parser.parse_args(arguments)
-    usual = {"size": ["5m"], "dtype": ["fp32", "bf16"], "rows": 8, "length": 512, "batches": 8}
+    usual = {"size": ["5m"], "dtype": ["fp32", "bf16"], "rows": 16, "length": 512, "batches": 4}
     if options.quick:
         usual |= {"size": ["toy"], "dtype": ["fp32"], "rows": 2, "length": 64, "batches": 2}
         options.mode = ["eager"]
     elif options.device == "cuda":
         usual |= {"size": ["125m"], "dtype": ["bf16"], "rows": 32, "length": 1024}
+    usual["section"] = f"training on {options.device}"
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -271,12 +274,12 @@ def _to(batch: Batch, device: str) -> Batch:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the tables and saves the results."""
     options = parse(arguments)
-    results, name = run(options), f"training-{options.device}"
+    results, name = run(options), re.sub(r"\W+", "-", options.section.replace(" on ", " "))
     text = as_markdown(results)
     if options.write:
         draw(results, options.write.parent / "performance" / f"{name}.png")
         text += f"\n\n![How many times as fast](performance/{name}.png)"
-    report.publish(options, name, f"training on {options.device}", results, text)
+    report.publish(options, name, options.section, results, text)
 
 
 if __name__ == "__main__":

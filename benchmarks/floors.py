@@ -1,0 +1,213 @@
+"""Where the time of a training step goes, and what would be left of it if only products of matrices took time.
+
+    python -m benchmarks.floors --write docs/performance.md
+    python -m benchmarks.floors --size 30m --dtype fp32
+
+The same ways as in `benchmarks.training`, eager. The time of products, of attention's kernels and of the optimizer is
+what the profiler sees; the rest is what the step takes beyond them when nobody looks. Two rates of the machine,
+measured between the steps, say what hardware asks: operations over the rate of a large product, and the bytes that all
+other operations read and write over the rate of a large copy.
+"""
+
+import argparse
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import product
+from statistics import median
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from . import report
+from .contenders import FAMILIES, OURS, PLAIN, SHAPES
+from .data import TEXTS, Batch, Corpus
+from .training import VOCABULARY, Case, Way, make_model, make_step, ways
+
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+KINDS = dict.fromkeys(PRODUCTS, "products")
+KINDS |= dict.fromkeys(
+    [f"aten::_scaled_dot_product_flash_attention_for_cpu{end}" for end in ("", "_backward")], "attention"
+)
+KINDS["aten::_fused_adamw_"] = "optimizer"
+COLUMNS = ["family", "text", "precision", "model", "fed", "ms a step", "products", "of them at best", "attention"]
+COLUMNS += ["optimizer", "the rest", "of it at best", "operations"]
+SUMMARY = ["family", "text", "precision", "against", "ours takes, ms", "it takes, ms", "times as fast"]
+SUMMARY += ["if only products took time", "if all ran at the best rates"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Traffic(TorchDispatchMode):
+    """Counts operations, and the bytes that those which are neither products nor views read and write."""
+
+    operations: int = 0
+    bytes_moved: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Counts one operation, and runs it."""
+        out = func(*args, **(kwargs or {}))
+        self.operations += 1
+        if not func.is_view and f"aten::{func.overloadpacket.__name__}" not in KINDS:
+            touched = [x for x in tree_leaves([args, kwargs, out]) if isinstance(x, torch.Tensor)]
+            self.bytes_moved += sum(x.numel() * x.element_size() for x in touched)
+        return out
+
+
+@dataclass
+class Measured:
+    """What is known of one way, for a pass over its batches."""
+
+    way: Way
+    operations: int
+    bytes_moved: int
+    flops: int = 0
+    seconds: list[float] = field(default_factory=list)
+    kinds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in set(KINDS.values())})
+
+    def milliseconds(self, steps: int) -> dict[str, float]:
+        """Of a step: the whole, each kind, and the rest."""
+        parts = {kind: median(values) for kind, values in self.kinds.items()} | {"whole": median(self.seconds)}
+        parts["rest"] = max(parts["whole"] - sum(value for kind, value in parts.items() if kind != "whole"), 0)
+        return {kind: 1e3 * value / steps for kind, value in parts.items()}
+
+
+def product_rate(dtype: str, size: int = 2048) -> float:
+    """Operations a second of a large product, the best of five."""
+    a = torch.randn(size, size).to(DTYPES[dtype])
+    return 2 * size**3 / min(_seconds(lambda: a @ a) for _ in range(5))
+
+
+def copy_rate(megabytes: int = 256) -> float:
+    """Bytes read and written a second by a large copy, the best of five."""
+    source = torch.ones(megabytes * 2**18)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * source.numel() * 4 / min(_seconds(lambda: target.copy_(source)) for _ in range(5))
+
+
+def _seconds(work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure(case: Case, layouts: dict[str, list[Batch]], repetitions: int) -> tuple[list[Measured], dict[str, float]]:
+    """All eager ways but plain torch's, who take turns; and the two rates, measured between them."""
+    found, passes = [], []
+    models: dict[str, torch.nn.Module] = {}
+    for way in ways(case.family, case.text, ["eager"]):
+        if way.model == PLAIN:
+            continue
+        models[way.model] = models.get(way.model) or make_model(case, way.model)
+        step, batches = make_step(models[way.model], case, "eager"), layouts[way.fed]
+        passes.append(lambda step=step, batches=batches: [step(batch) for batch in batches])
+        passes[-1]()
+        with Traffic() as traffic:
+            passes[-1]()
+        found.append(Measured(way, traffic.operations, traffic.bytes_moved))
+    rates: dict[str, list[float]] = {"products": [], "copies": []}
+    for _ in range(repetitions):
+        rates["products"].append(product_rate(case.dtype))
+        rates["copies"].append(copy_rate())
+        for one, run in zip(found, passes, strict=True):
+            one.seconds.append(_seconds(run))
+            with torch.profiler.profile(record_shapes=True, with_flops=True) as profile:
+                run()
+            events, spent = profile.key_averages(), Counter()
+            for event in events:
+                spent[KINDS.get(event.key)] += event.self_cpu_time_total / 1e6
+            for kind, values in one.kinds.items():
+                values.append(spent[kind])
+            one.flops = sum(event.flops for event in events if event.key in PRODUCTS)
+    return found, {name: max(values) for name, values in rates.items()}
+
+
+def rows_of(case: Case, found: list[Measured], rates: dict[str, float], steps: int) -> list[list[str]]:
+    """A line for each way."""
+    rows = []
+    for one in found:
+        parts = one.milliseconds(steps)
+        best = {"products": one.flops / rates["products"], "rest": one.bytes_moved / rates["copies"]}
+        best = {kind: 1e3 * value / steps for kind, value in best.items()}
+        numbers = [parts["whole"], parts["products"], best["products"], parts["attention"], parts["optimizer"]]
+        cells = [f"{number:,.0f}" for number in [*numbers, parts["rest"], best["rest"], one.operations / steps]]
+        rows.append([case.family, case.text, case.dtype, one.way.model, one.way.fed, *cells])
+    return rows
+
+
+def summary_of(case: Case, found: list[Measured], rates: dict[str, float], steps: int) -> list[list[str]]:
+    """How many times as fast ours is, and would be if only its products took time, or all as little as it can."""
+    (ours,) = (one for one in found if one.way.model == OURS)
+    whole = ours.milliseconds(steps)
+    products = whole["products"] + whole["attention"]
+    at_best = 1e3 * (ours.flops / rates["products"] + ours.bytes_moved / rates["copies"]) / steps + whole["attention"]
+    rows = []
+    for fed in dict.fromkeys(one.way.fed for one in found if one is not ours):
+        others = [one for one in found if one is not ours and one.way.fed == fed]
+        rival = min(others, key=lambda one: median(one.seconds))
+        theirs = rival.milliseconds(steps)["whole"]
+        cells = [f"{whole['whole']:,.0f}", f"{theirs:,.0f}"]
+        cells += [f"{theirs / mine:.2f}" for mine in (whole["whole"], products, at_best)]
+        rows.append([case.family, case.text, case.dtype, f"{rival.way.model}, {fed}", *cells])
+    return rows
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line; `--quick` makes all of it small."""
+    parser = report.option_parser(__doc__, "floors on cpu", repetitions=5)
+    parser.add_argument("--size", nargs="+", choices=SHAPES, default=["5m"])
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--text", nargs="+", choices=TEXTS, default=["docstrings", "full rows"])
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["bf16"])
+    parser.add_argument("--rows", type=int, default=16, help="documents or rows of a batch")
+    parser.add_argument("--batches", type=int, default=2, help="batches of a pass")
+    parser.add_argument("--length", type=int, default=512, help="tokens of a row, and the longest document")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.size, options.dtype, options.rows, options.length = ["toy"], ["fp32"], 2, 64
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the benchmark, prints the tables and saves the results."""
+    options = parse(arguments)
+    machine, lines, cases = report.machine(), [], []
+    for size in options.size:
+        rows, summary = [], []
+        for family, text in product(options.family, options.text):
+            corpus = Corpus(family, text, 512 if options.quick else VOCABULARY, 40 if options.quick else None)
+            layouts, _ = corpus.batches(options.rows, options.length, options.batches)
+            for dtype in options.dtype:
+                case = Case(size, family, text, dtype, "cpu", options.length)
+                found, rates = measure(case, layouts, options.repetitions)
+                rows += rows_of(case, found, rates, options.batches)
+                summary += summary_of(case, found, rates, options.batches)
+                cases.append({"case": vars(case), "rates": rates, "ways": [vars(one) for one in found]})
+        fastest = {dtype: _fastest(cases, size, dtype) for dtype in options.dtype}
+        lines += [
+            "",
+            f"### Where the time of {size} goes",
+            "",
+            f"The best rates seen: {'; '.join(fastest.values())}.",
+            "",
+        ]
+        lines += [report.table(SUMMARY, summary), "", report.folded("All ways", report.table(COLUMNS, rows))]
+    head = f"{options.batches} batches of {options.rows} documents or rows of at most {options.length} tokens, "
+    head += f"medians of {options.repetitions}."
+    text = "\n".join([report.describe(machine), "", head, *lines])
+    report.publish(options, "floors", "floors on cpu", {"machine": machine, "cases": cases}, text)
+
+
+def _fastest(cases: list[dict], size: str, dtype: str) -> str:
+    rates = [one["rates"] for one in cases if (one["case"]["size"], one["case"]["dtype"]) == (size, dtype)]
+    products, copies = (max(rate[name] for rate in rates) / 1e9 for name in ("products", "copies"))
+    return f"{dtype} {products:,.0f} billion operations and {copies:,.0f} GB a second"
+
+
+if __name__ == "__main__":
+    main()
