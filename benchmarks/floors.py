@@ -12,7 +12,7 @@ other operations read and write over the rate of a large copy.
 import argparse
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from statistics import median
 
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
                 found, rates = measure(case, layouts, options.repetitions)
                 rows += rows_of(case, found, rates, options.batches)
                 summary += summary_of(case, found, rates, options.batches)
-                cases.append({"case": vars(case), "rates": rates, "ways": [vars(one) for one in found]})
+                cases.append({"case": asdict(case), "rates": rates, "ways": [asdict(one) for one in found]})
         fastest = {dtype: _fastest(cases, size, dtype) for dtype in options.dtype}
         lines += [
             "",

@@ -189,14 +189,17 @@ def measure_speed(path: Path, length: int) -> tuple[float, int, int]:
     return time.perf_counter() - started, count, len(rows)
 
 
-def measure_resuming(path: Path, length: int, row: int) -> tuple[float, float]:
-    """Seconds from a checkpoint's state to the next row, and megabytes that it takes, in a process of its own."""
+def measure_resuming(path: Path, length: int, row: int) -> tuple[float, float, float]:
+    """Seconds from a checkpoint's state to the next row, in a process of its own, and what that holds in megabytes.
+
+    Of memory the peak, in which pages of the mapped file count that the system can take back, and in the end its own.
+    """
     documents = datasets.Dataset.from_file(str(path))
     state = PackedDataset(documents, length, seed=SEED).state_dict(row)
     command = [sys.executable, "-m", __spec__.name, "--resume", str(path), str(length), json.dumps(state)]
     ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parent.parent)
-    seconds, megabytes = map(float, ran.stdout.split()[-2:])
-    return seconds, megabytes
+    seconds, peak, own = map(float, ran.stdout.split()[-3:])
+    return seconds, peak, own
 
 
 def print_resuming(path: str, length: int, state: dict[str, Any]) -> None:
@@ -204,11 +207,12 @@ def print_resuming(path: str, length: int, state: dict[str, Any]) -> None:
     features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
     small = datasets.Dataset.from_dict({"input_ids": [[1] * 9]}, features=features)
     PackedDataset(small, 8)[0]  # what libraries load at first use is not the data's
-    before, started = report.peak_resident(), time.perf_counter()
+    peak, own, started = report.peak_resident(), report.own_memory(), time.perf_counter()
     rows = PackedDataset(datasets.Dataset.from_file(path), length, seed=SEED)
     rows.load_state_dict(state)
     rows[state["rows"]]
-    print(f"{time.perf_counter() - started:.4f} {report.peak_resident() - before:.1f}")
+    seconds = time.perf_counter() - started
+    print(f"{seconds:.4f} {report.peak_resident() - peak:.1f} {report.own_memory() - own:.1f}")
 
 
 def waste_table(texts: dict[str, datasets.Dataset], quick: bool) -> tuple[list[dict], str]:
@@ -248,14 +252,23 @@ def cost_table(folder: str, lengths: np.ndarray, repetitions: int, quick: bool) 
         for length in (64,) if quick else LENGTHS:
             seconds, read, total = measure_speed(path, length)
             taken = [measure_resuming(path, length, int(2.5 * total)) for _ in range(repetitions)]
-            again, memory = [one[0] for one in taken], max(one[1] for one in taken)
+            again, peaks, own = zip(*taken, strict=True)
             entry = {"documents": count, "length": length, "rows": total, "seconds": seconds, "rows_read": read}
-            entries.append(entry | {"resuming_seconds": again, "resuming_mb": memory})
+            entries.append(entry | {"resuming_seconds": again, "resuming_mb": max(peaks), "own_mb": max(own)})
             spread = f"{median(again):.2f} ({min(again):.2f}-{max(again):.2f})"
             speed = f"{read * length / seconds / 1e6:.1f}"
-            rows.append([f"{count:,}", str(length), speed, f"{1e6 * seconds / read:.0f}", spread, f"{memory:.0f}"])
+            memory = [f"{max(peaks):.0f}", f"{max(own):.0f}"]
+            rows.append([f"{count:,}", str(length), speed, f"{1e6 * seconds / read:.0f}", spread, *memory])
         path.unlink()
-    columns = ["documents", "row", "million tokens/s", "microseconds a row", "seconds to go on (range)", "MB"]
+    columns = [
+        "documents",
+        "row",
+        "million tokens/s",
+        "microseconds a row",
+        "seconds to go on (range)",
+        "MB",
+        "of its own",
+    ]
     return entries, report.table(columns, rows)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -14,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+PROCESS = Path("/proc/self/status")
 
 
 def option_parser(description: str | None, section: str, repetitions: int | None) -> argparse.ArgumentParser:
@@ -56,12 +59,20 @@ def take_turns(steps: Mapping[str, Callable[[], object]], repetitions: int) -> d
 
 def peak_resident() -> float:
     """Megabytes that this process has held at most, since it started."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux ru_maxrss begins with what the parent held
-        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak) / 2**10
+    if PROCESS.exists():  # on Linux ru_maxrss begins with what the parent held
+        return _of_process("VmHWM")
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def own_memory() -> float:
+    """Megabytes that this process holds now and that are no pages of files; not a number where no one says."""
+    return _of_process("RssAnon") if PROCESS.exists() else math.nan
+
+
+def _of_process(name: str) -> float:
+    (kilobytes,) = (line.split()[1] for line in PROCESS.read_text().splitlines() if line.startswith(name))
+    return int(kilobytes) / 2**10
 
 
 def describe(where: dict) -> str:

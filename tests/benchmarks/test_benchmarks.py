@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import inference, linear_cross_entropy, memory, muon, report, startup, training
+from benchmarks import floors, inference, linear_cross_entropy, memory, muon, report, startup, training
 from benchmarks.contenders import CONTENDERS, FAMILIES, FLATTENED, OURS, SHAPES, build, stock
 from benchmarks.data import TEXTS, Corpus
 
@@ -90,6 +90,38 @@ def test_ours_is_compared_with_the_fastest():
         "GPT-2, grouped, compiled",
         "plain torch, grouped, eager",
     ]
+
+
+def test_a_floor_counts_what_is_neither_product_nor_view():
+    a, b = torch.ones(8, 16), torch.ones(16, 4)
+    with floors.Traffic() as traffic:
+        (a.exp() @ b).view(-1)
+    assert traffic.operations == 3
+    assert traffic.bytes_moved == 2 * 8 * 16 * 4
+
+
+def test_the_rest_of_a_step_is_what_the_profiler_does_not_explain():
+    kinds = {"products": [0.2, 0.3], "attention": [0.1, 0.1], "optimizer": [0.0, 0.1]}
+    ours = floors.Measured(training.Way(OURS, "flattened", "eager"), 10, 400, 1000, [1.0, 2.0], kinds)
+    stock = floors.Measured(training.Way("Llama", "padded", "eager"), 8, 400, 2000, [3.0, 3.0], kinds)
+    case = training.Case("toy", "decoder", "pages", "fp32", "cpu", 8)
+    assert ours.milliseconds(2)["rest"] == pytest.approx(1e3 * (1.5 - 0.25 - 0.1 - 0.05) / 2)
+    rates = {"products": 1e4, "copies": 1e3}
+    ((*_, ours_takes, stock_takes, ratio, of_products, at_best),) = floors.summary_of(case, [ours, stock], rates, 2)
+    assert (ours_takes, stock_takes, ratio) == ("750", "1,500", "2.00")
+    assert float(of_products) == pytest.approx(3 / (0.25 + 0.1), abs=0.01)
+    assert float(at_best) == pytest.approx(3 / (0.1 + 0.4 + 0.1), abs=0.01)
+
+
+def test_floors_are_measured(tmp_path):
+    floors.main(["--quick", "--family", "decoder", "--repetitions", "1", "--output", str(tmp_path)])
+    cases = json.loads((tmp_path / "floors.json").read_text())["cases"]
+    assert [one["case"]["text"] for one in cases] == ["docstrings", "full rows"]
+    for one in cases:
+        assert all(rate > 1e8 for rate in one["rates"].values())
+        for way in one["ways"]:
+            assert way["flops"] > 0 and way["bytes_moved"] > 0
+            assert 0 < way["kinds"]["products"][0] < way["seconds"][0]
 
 
 @pytest.mark.slow

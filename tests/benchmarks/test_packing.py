@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 
-from benchmarks import packing
+from benchmarks import packing, report
 from trivium.training.data.packing import PackedDataset
 
 LENGTHS = np.array([3, 5, 40, 90])
@@ -42,8 +42,20 @@ def test_a_resumed_process_says_its_seconds_and_megabytes(tmp_path, capsys):
     packing.write_documents(path, 300, LENGTHS)
     state = PackedDataset(datasets.Dataset.from_file(str(path)), 16, seed=packing.SEED).state_dict(1000)
     packing.print_resuming(str(path), 16, state)
-    seconds, megabytes = map(float, capsys.readouterr().out.split())
-    assert 0 < seconds < 10 and megabytes >= 0
+    seconds, peak, own = map(float, capsys.readouterr().out.split())
+    assert 0 < seconds < 10 and peak >= 0 and own < 100
+
+
+@pytest.mark.skipif(not report.PROCESS.exists(), reason="nobody says what a process holds")
+def test_pages_of_a_file_are_not_of_a_process_itself(tmp_path):
+    size, path = 64, tmp_path / "x.npy"
+    np.save(path, np.ones(size * 2**17))
+    before = report.own_memory()
+    mapped = np.load(path, mmap_mode="r")
+    assert mapped.sum() == size * 2**17
+    assert report.own_memory() - before < size / 4
+    held = np.array(mapped)
+    assert report.own_memory() - before == pytest.approx(held.nbytes / 2**20, rel=0.25)
 
 
 def test_every_objective_is_measured_and_written_down(texts, tmp_path, monkeypatch):
@@ -52,7 +64,7 @@ def test_every_objective_is_measured_and_written_down(texts, tmp_path, monkeypat
     page.write_text("before\n<!-- packing -->\nold\n<!-- /packing -->\nafter\n")
     monkeypatch.setattr(packing, "OBJECTIVES", objectives)
     monkeypatch.setattr(packing, "corpora", lambda folder, quick: {"docstrings": texts})
-    monkeypatch.setattr(packing, "measure_resuming", lambda path, length, row: (1.0, 2.0))
+    monkeypatch.setattr(packing, "measure_resuming", lambda path, length, row: (1.0, 2.0, 3.0))
     packing.main(["--quick", "--repetitions", "1", "--output", str(tmp_path), "--write", str(page)])
     results = json.loads((tmp_path / "packing.json").read_text())
     padding = {f"{entry['family']} {entry['objective']}": entry["padding"] for entry in results["waste"]}
