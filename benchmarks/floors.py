@@ -10,6 +10,7 @@ other operations read and write over the rate of a large copy.
 """
 
 import argparse
+import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -165,7 +166,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--text", nargs="+", choices=TEXTS, default=["docstrings", "full rows"])
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["bf16"])
     parser.add_argument("--rows", type=int, default=16, help="documents or rows of a batch")
-    parser.add_argument("--batches", type=int, default=2, help="batches of a pass")
+    parser.add_argument("--batches", type=int, default=2, help="batches of a pass; with one, grouping changes nothing")
     parser.add_argument("--length", type=int, default=512, help="tokens of a row, and the longest document")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -173,38 +174,41 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def measure_size(size: str, options: argparse.Namespace) -> tuple[list[str], list[dict]]:
+    """The lines of one size, and what they were made of."""
+    rows, summary, cases = [], [], []
+    for family, text in product(options.family, options.text):
+        corpus = Corpus(family, text, 512 if options.quick else VOCABULARY, 40 if options.quick else None)
+        layouts, _ = corpus.batches(options.rows, options.length, options.batches)
+        for dtype in options.dtype:
+            case = Case(size, family, text, dtype, "cpu", options.length)
+            found, rates = measure(case, layouts, options.repetitions)
+            compared = summary_of(case, found, rates, options.batches)
+            for row in compared:
+                print(size, *row, sep="; ", file=sys.stderr, flush=True)
+            summary += compared
+            rows += rows_of(case, found, rates, options.batches)
+            cases.append({"case": asdict(case), "rates": rates, "ways": [asdict(one) for one in found]})
+    fastest = "; ".join(_fastest(cases, dtype) for dtype in options.dtype)
+    lines = ["", f"### Where the time of {size} goes", "", f"The best rates seen: {fastest}.", ""]
+    lines += [report.table(SUMMARY, summary), "", report.folded("All ways", report.table(COLUMNS, rows))]
+    return lines, cases
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the tables and saves the results."""
     options = parse(arguments)
-    machine, lines, cases = report.machine(), [], []
-    for size in options.size:
-        rows, summary = [], []
-        for family, text in product(options.family, options.text):
-            corpus = Corpus(family, text, 512 if options.quick else VOCABULARY, 40 if options.quick else None)
-            layouts, _ = corpus.batches(options.rows, options.length, options.batches)
-            for dtype in options.dtype:
-                case = Case(size, family, text, dtype, "cpu", options.length)
-                found, rates = measure(case, layouts, options.repetitions)
-                rows += rows_of(case, found, rates, options.batches)
-                summary += summary_of(case, found, rates, options.batches)
-                cases.append({"case": asdict(case), "rates": rates, "ways": [asdict(one) for one in found]})
-        fastest = {dtype: _fastest(cases, size, dtype) for dtype in options.dtype}
-        lines += [
-            "",
-            f"### Where the time of {size} goes",
-            "",
-            f"The best rates seen: {'; '.join(fastest.values())}.",
-            "",
-        ]
-        lines += [report.table(SUMMARY, summary), "", report.folded("All ways", report.table(COLUMNS, rows))]
+    machine = report.machine()
+    sizes = [measure_size(size, options) for size in options.size]
     head = f"{options.batches} batches of {options.rows} documents or rows of at most {options.length} tokens, "
     head += f"medians of {options.repetitions}."
-    text = "\n".join([report.describe(machine), "", head, *lines])
+    text = "\n".join([report.describe(machine), "", head, *(line for lines, _ in sizes for line in lines)])
+    cases = [one for _, cases in sizes for one in cases]
     report.publish(options, "floors", "floors on cpu", {"machine": machine, "cases": cases}, text)
 
 
-def _fastest(cases: list[dict], size: str, dtype: str) -> str:
-    rates = [one["rates"] for one in cases if (one["case"]["size"], one["case"]["dtype"]) == (size, dtype)]
+def _fastest(cases: list[dict], dtype: str) -> str:
+    rates = [one["rates"] for one in cases if one["case"]["dtype"] == dtype]
     products, copies = (max(rate[name] for rate in rates) / 1e9 for name in ("products", "copies"))
     return f"{dtype} {products:,.0f} billion operations and {copies:,.0f} GB a second"
 

@@ -224,7 +224,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--section", help="the section of that file, and the name of what else is left")
     parser.add_argument("--rows", type=int, help="documents or rows of a batch")
-    parser.add_argument("--batches", type=int, help="batches of a pass")
+    parser.add_argument("--batches", type=int, help="batches of a pass; with one, grouping changes nothing")
     parser.add_argument("--length", type=int, help="tokens of a row, and the longest document")
     options = parser.parse_args(arguments)
     usual = {"size": ["5m"], "dtype": ["fp32", "bf16"], "rows": 16, "length": 512, "batches": 4}

@@ -71,10 +71,12 @@ def language_modeling_loss(
     hidden = head.transform(hidden)
     config = head.config.get_text_config(decoder=True)
     rows = chunk_rows(config.vocab_size)
-    if _is_plain_linear(head.lm_head):
+    if _is_plain_linear(head.lm_head) and not _is_transformed():
         weight, bias = head.lm_head.weight, head.lm_head.bias
         options = (config.logit_scale or 1.0, config.final_logit_softcapping, rows)
         total = LinearCrossEntropy.apply(hidden, weight, bias, labels, *options)
+    elif hidden.shape[0] <= rows:
+        total = _sum_of_chunk(hidden, labels, head)
     else:
         pieces = zip(hidden.split(rows), labels.split(rows), strict=True)
         total = sum(checkpoint(_sum_of_chunk, *piece, head, use_reentrant=False) for piece in pieces)
@@ -102,6 +104,11 @@ def _is_plain_linear(module: nn.Module) -> bool:
         and type(module.weight) is nn.Parameter
         and not (module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"))
     )
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of `torch.func` is at work, which can look through logits only."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 class LinearCrossEntropy(torch.autograd.Function):

@@ -191,6 +191,16 @@ def test_the_fused_loss_has_no_second_derivative():
         torch.autograd.grad(total, hidden, create_graph=True)
 
 
+@pytest.mark.parametrize("head", LM_HEADS, ids=str)
+def test_gradients_by_torch_func(head):
+    model = make_model(head, dtype=torch.float64).train()
+    batch = padded(draw_texts(head, model.config, labels=True))
+    weights = dict(model.named_parameters())
+    expected = torch.autograd.grad(model(**batch).loss, list(weights.values()))
+    found = torch.func.grad(lambda w: torch.func.functional_call(model, w, kwargs=batch).loss)(weights)
+    assert distance([found[name] for name in weights], expected) < 1e-12
+
+
 @torch.no_grad()
 def test_the_fused_loss_without_gradients():
     hidden, weight, labels = torch.randn(4, 3), torch.randn(5, 3), torch.tensor([0, 1, 2, 3])
