@@ -64,4 +64,4 @@ def _differentiate_formula(
     divisor = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
     normed, flowing = x * divisor, grad * weight
     x_grad = divisor * (flowing - normed * (flowing * normed).mean(-1, keepdim=True))
-    return x_grad, (grad * normed).view(-1, x.shape[-1]).sum(0)
+    return x_grad, (grad * normed).reshape(-1, x.shape[-1]).sum(0)
