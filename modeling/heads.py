@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 from ..configuration.base import TriviumConfig
 from ..configuration.errors import InputError
 from .documents import Documents, find_documents
-from .losses import Items, cross_entropy, language_modeling_loss
+from .losses import Items, cross_entropy, language_modeling_loss, shape_logits
 from .normalization import make_norm
 
 
@@ -85,11 +85,7 @@ class TriviumLanguageModelingHead:
     def shape_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """Applies `logit_scale` and Gemma 2's `final_logit_softcapping`."""
         config = self.config.get_text_config(decoder=True)
-        if config.logit_scale is not None:
-            logits = logits * config.logit_scale
-        if config.final_logit_softcapping is not None:
-            logits = config.final_logit_softcapping * torch.tanh(logits / config.final_logit_softcapping)
-        return logits
+        return shape_logits(logits, config.logit_scale, config.final_logit_softcapping)
 
     def write(
         self,

@@ -71,11 +71,12 @@ def language_modeling_loss(
     hidden = head.transform(hidden)
     config = head.config.get_text_config(decoder=True)
     rows = chunk_rows(config.vocab_size)
-    if _is_plain_linear(head.lm_head) and not _is_transformed():
+    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()  # by torch.func
+    if _is_plain_linear(head.lm_head) and not transformed:
         weight, bias = head.lm_head.weight, head.lm_head.bias
         options = (config.logit_scale or 1.0, config.final_logit_softcapping, rows)
         total = LinearCrossEntropy.apply(hidden, weight, bias, labels, *options)
-    elif hidden.shape[0] <= rows:
+    elif hidden.shape[0] <= rows or transformed:
         total = _sum_of_chunk(hidden, labels, head)
     else:
         pieces = zip(hidden.split(rows), labels.split(rows), strict=True)
@@ -83,12 +84,14 @@ def language_modeling_loss(
     return divide(total, count, num_items_in_batch)
 
 
-def chunk_rows(vocab_size: int) -> int:
-    """How many rows of logits are held at a time.
+def shape_logits(logits: torch.Tensor, scale: float | None, softcap: float | None) -> torch.Tensor:
+    """Logits (..., V) times `scale`, and kept between `-softcap` and `softcap`, where there are such."""
+    logits = logits if scale in (None, 1.0) else logits * scale
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
-    Few, so that they stay in the cache; but not too few, since each chunk also adds up the whole gradient of the output
-    matrix.
-    """
+
+def chunk_rows(vocab_size: int) -> int:
+    """Rows of logits that are held at a time: few, but each chunk adds up the whole gradient of the output matrix."""
     return max(1024, 2**22 // vocab_size)
 
 
@@ -104,11 +107,6 @@ def _is_plain_linear(module: nn.Module) -> bool:
         and type(module.weight) is nn.Parameter
         and not (module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"))
     )
-
-
-def _is_transformed() -> bool:
-    """Whether a transform of `torch.func` is at work, which can look through logits only."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -174,31 +172,23 @@ def _loss_and_gradients(
             logits = F.linear(chunk, weight, bias)
             at_once = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else rows
             for part, target in zip(logits.split(at_once), targets.split(at_once), strict=True):
-                part_total, error = _loss_and_error(part.to(wide), target, scale, softcap)
-                total += part_total
-                if bias is not None and wanted:
+                shaped = shape_logits(part.to(wide), scale, softcap)
+                log_probs = torch.log_softmax(shaped, -1)
+                total -= log_probs.gather(1, target).sum()
+                if not wanted:
+                    continue
+                error = log_probs.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=wide))
+                if softcap is not None:
+                    error *= 1 - (shaped / softcap).square()
+                if scale != 1.0:
+                    error *= scale
+                if bias is not None:
                     grads[2] += error.sum(0)
-                part.copy_(error)
+                part.copy_(error)  # from here on `logits` are the gradient by them
             if wanted:
                 grads[0].index_copy_(0, places, (logits @ weight).to(wide))
                 grads[1] += logits.t() @ chunk
     return total, *grads
-
-
-def _loss_and_error(
-    logits: torch.Tensor, target: torch.Tensor, scale: float, softcap: float | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of the losses, and its gradient by the logits, (N, V) like them before they were scaled and capped."""
-    if scale != 1.0:
-        logits = logits * scale
-    if softcap is not None:
-        logits = softcap * torch.tanh(logits / softcap)
-    log_probs = torch.log_softmax(logits, -1)
-    total = -log_probs.gather(1, target).sum()
-    error = log_probs.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=logits.dtype))
-    if softcap is not None:
-        error *= 1 - (logits / softcap).square()
-    return total, error if scale == 1.0 else error.mul_(scale)
 
 
 @_loss_and_gradients.register_fake

@@ -150,8 +150,9 @@ def test_when_there_are_logits(head):
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 @pytest.mark.parametrize("biased", [True, False])
-def test_gradient_of_the_fused_loss(biased, scale, softcap):
+def test_gradient_of_the_fused_loss(biased, scale, softcap, monkeypatch):
     torch.manual_seed(0)
+    monkeypatch.setattr(losses, "CACHED", 10)  # two rows of five words at once
     labels = torch.tensor([0, 4, -100, 2, 1])
     hidden, weight = (torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (3, 3))
     bias = torch.randn(5, dtype=torch.float64, requires_grad=True) if biased else None
@@ -192,7 +193,8 @@ def test_the_fused_loss_has_no_second_derivative():
 
 
 @pytest.mark.parametrize("head", LM_HEADS, ids=str)
-def test_gradients_by_torch_func(head):
+def test_gradients_by_torch_func(head, monkeypatch):
+    monkeypatch.setattr(losses, "chunk_rows", lambda vocabulary: 3)
     model = make_model(head, dtype=torch.float64).train()
     batch = padded(draw_texts(head, model.config, labels=True))
     weights = dict(model.named_parameters())
