@@ -201,6 +201,10 @@ def test_gradients_by_torch_func(head, monkeypatch):
     expected = torch.autograd.grad(model(**batch).loss, list(weights.values()))
     found = torch.func.grad(lambda w: torch.func.functional_call(model, w, kwargs=batch).loss)(weights)
     assert distance([found[name] for name in weights], expected) < 1e-12
+    read = model.get_input_embeddings()(batch.pop("input_ids")).detach().requires_grad_()
+    expected = torch.autograd.grad(model(inputs_embeds=read, **batch).loss, read)
+    found = torch.func.grad(lambda x: model(inputs_embeds=x, **batch).loss)(read.detach())
+    assert distance([found], expected) < 1e-12
 
 
 @torch.no_grad()
