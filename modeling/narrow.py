@@ -8,6 +8,7 @@ Shapes: B batch, T query tokens, S key tokens, H query heads, G key-value heads,
 """
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 from torch import nn
@@ -18,7 +19,8 @@ from ..configuration.bundle import own_name
 from .precision import HALF, narrowed
 
 LONGEST = 512 * 512  # scores of a head; with twice as many tokens torch's kernel may be the faster one
-AT_ONCE = 2**19  # scores
+MULTIPLE = 32  # of tokens: at 192 of them the gradients take half the time that they take at 189
+AT_ONCE = 2**20  # scores
 CAUSAL_ROWS = 256  # of queries, where keys behind them need not be looked at
 
 
@@ -61,6 +63,12 @@ def _only_hides(mask: torch.Tensor | None) -> bool:
     return mask is None or (mask.dtype == torch.bool and mask.shape[1] == 1)
 
 
+def even(*lengths: int) -> tuple[int, ...]:
+    """Lengths of queries and keys filled up to what the kernels are fast at, if that is worth it."""
+    filled = tuple(-(-length // MULTIPLE) * MULTIPLE for length in lengths)
+    return filled if prod(filled) <= LONGEST else lengths
+
+
 def differentiate(
     grad: torch.Tensor,
     query: torch.Tensor,
@@ -76,60 +84,78 @@ def differentiate(
         mask: (B or 1, 1, T or 1, S) bool, true where a query sees a key.
         causal: query i sees the keys 0 to i, where there is no mask.
     """
-    batch, heads, repeats = *query.shape[:2], query.shape[1] // key.shape[1]
+    (batch, heads, length, _), keys, repeats = query.shape, key.shape[2], query.shape[1] // key.shape[1]
+    rows, columns = even(length, keys)
+    causal = causal and mask is None
     if mask is not None:
-        mask = mask.expand(batch, -1, query.shape[2], key.shape[2])
         grad = grad * mask.any(-1, keepdim=True)  # of a query that sees nothing, attention is zero whatever there is
     if repeats > 1:
         key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
-    query, grad, key, value = (x.flatten(0, 1).contiguous() for x in (query * scaling, grad, key, value))
-    blocks = list(_blocks(query, key, heads, causal and mask is None))
-    if len(blocks) == 1:
-        grads = _differentiate_block(query, grad, key, value, mask, causal, 0)
-    else:
-        wide = torch.promote_types(query.dtype, torch.float32)
-        grads = torch.empty_like(query), torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
-        for part, rows, seen in blocks:
-            hides = None if mask is None else mask[part.start // heads : -(-part.stop // heads), :, rows, seen]
-            inputs = query[part, rows], grad[part, rows], key[part, seen], value[part, seen]
-            found = _differentiate_block(*inputs, hides, causal, rows.start)
-            grads[0][part, rows] = found[0]
-            grads[1][part, seen] += found[1]
-            grads[2][part, seen] += found[2]
+    query, grad = (_fill(x, rows).flatten(0, 1).contiguous() for x in (query, grad))
+    key, value = (_fill(x, columns).flatten(0, 1).contiguous() for x in (key, value))
+    bias = _bias(mask, (length, keys), (rows, columns), causal, query.dtype)
+    grads = tuple(map(torch.empty_like, (query, key, value)))
+    for part, some, seen in _blocks(query, key, causal):
+        outs = grads[0][part, some], grads[1][part, seen], grads[2][part, seen]
+        inputs = query[part, some], grad[part, some], key[part, seen], value[part, seen]
+        _differentiate_block(*inputs, _of_heads(bias, part, some, seen, heads), scaling, outs, some.stop == rows)
     query_grad, *shared = (x.unflatten(0, (batch, heads)) for x in grads)
     if repeats > 1:
         shared = [x.unflatten(1, (-1, repeats)).sum(2) for x in shared]
-    return query_grad * scaling, *(x.to(query.dtype) for x in shared)
+    return query_grad[:, :, :length].contiguous(), *(x[:, :, :keys].contiguous() for x in shared)
 
 
-def _differentiate_block(q, g, k, v, mask, causal, first) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of q (N, R, D), scaled already and the queries from the `first` on, and of k and v (N, S, D).
+def _fill(x: torch.Tensor, length: int) -> torch.Tensor:
+    """(B, H, T, D) with zeros up to this length."""
+    return x if x.shape[2] == length else F.pad(x, (0, 0, 0, length - x.shape[2]))
 
-    g (N, R, D) is the gradient of what attention returns; the mask is (n, 1, R, S), where n divides N.
+
+def _bias(mask, tokens, filled, causal, dtype) -> torch.Tensor:
+    """What is added to scores: (B or 1, 1, T or 1, S), zero where a query sees a key and hardly anything elsewhere.
+
+    Of `tokens` (T, S) that were `filled` up.
     """
-    scores = torch.bmm(q, k.mT)
-    lowest = torch.finfo(scores.dtype).min
-    if mask is not None:
-        scores.unflatten(0, (len(mask), -1)).masked_fill_(~mask, lowest)
-    elif causal and first < scores.shape[2]:
-        scores[..., first:] += torch.full_like(scores[0, :, first:], lowest).triu_(1)
-    weights = torch.ops.aten._softmax(scores, -1, False)
+    if mask is None:
+        mask = torch.ones(1, 1, tokens[0] if causal else 1, tokens[1], dtype=torch.bool)
+        mask = mask.tril_() if causal else mask
+    more = filled[0] - tokens[0] if mask.shape[2] > 1 else 0
+    mask = F.pad(mask, (0, filled[1] - tokens[1], 0, more))
+    hidden = ~mask & mask.any(-1, keepdim=True)  # a query that would see nothing has a gradient of zero as it is
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
+
+
+def _of_heads(bias, part, rows, seen, heads) -> torch.Tensor:
+    """The part of a bias (B or 1, 1, T or 1, S) for a block: (number of its heads or 1, R or 1, S)."""
+    bias = bias[:, 0, rows if bias.shape[2] > 1 else slice(None), seen]
+    if len(bias) == 1:
+        return bias
+    return bias[torch.arange(part.start, part.stop) // heads]
+
+
+def _differentiate_block(q, g, k, v, bias, scaling, outs, first) -> None:
+    """Gradients of q (N, R, D), k and v (N, S, D), of which those of k and v are added unless these are the `first`.
+
+    g (N, R, D) is the gradient of what attention returns, and the bias (N or 1, R or 1, S).
+    """
+    weights = torch.ops.aten._softmax(torch.baddbmm(bias, q, k.mT, alpha=scaling), -1, False)
     scores_grad = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), weights, -1, weights.dtype)
-    return torch.bmm(scores_grad, k), torch.bmm(scores_grad.mT, q), torch.bmm(weights.mT, g)
+    beta = 0 if first else 1
+    outs[0].baddbmm_(scores_grad, k, beta=0, alpha=scaling)
+    outs[1].baddbmm_(scores_grad.mT, q, beta=beta, alpha=scaling)
+    outs[2].baddbmm_(weights.mT, g, beta=beta)
 
 
-def _blocks(query, key, heads, causal) -> Iterator[tuple[slice, slice, slice]]:
-    """Of each block its heads, its queries, and the keys up to the last that one of them sees.
+def _blocks(query, key, causal) -> Iterator[tuple[slice, slice, slice]]:
+    """Of each block of query (B H, T, D) and key (B H, S, D) its heads, its queries, and the keys that these may see.
 
-    Of query (B H, T, D) and key (B H, S, D), it has all heads of some rows of the batch, or some of one row.
+    The last queries come first: they may see all keys.
     """
     total, length, _ = query.shape
     rows, keys = min(length, CAUSAL_ROWS) if causal else length, key.shape[1]
-    together = max(1, AT_ONCE // (rows * keys))
-    size = together // heads * heads or max(n for n in range(1, together + 1) if heads % n == 0)
+    size = max(1, AT_ONCE // (rows * keys))
     for first in range(0, total, size):
         part = slice(first, min(first + size, total))
-        for start in range(0, length, rows):
+        for start in reversed(range(0, length, rows)):
             stop = min(start + rows, length)
             yield part, slice(start, stop), slice(0, min(stop, keys) if causal else keys)
 

@@ -22,6 +22,7 @@ from ..configuration.bundle import own_name
 from .documents import Documents
 from .narrow import differentiate, is_narrow, is_slow, narrow_attention_forward
 from .precision import HALF, narrowed
+from .rectangles import make_plan
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = own_name("trivium_varlen")
@@ -72,7 +73,7 @@ def varlen_attention_forward(
     plain = softcap is None and position_bias is None and not dropout
     if plain and _has_varlen_kernel(query):
         out = _flash_varlen(q, k, v, queries, keys, rule)
-    elif torch.compiler.is_compiling() or (not dropout and query.requires_grad and is_narrow(query)):
+    elif torch.compiler.is_compiling() or (not dropout and is_narrow(query)):
         window, cap = rule.window or 0, float(rule.softcap or 0.0)
         out = attend_documents(q, k, v, queries.ids, keys.ids, position_bias, rule.scaling, rule.causal, window, cap)
     else:
@@ -147,13 +148,17 @@ def _mask(q, k, bias, rule, dtype):
     return bias if visible is None else torch.where(visible, bias, torch.finfo(dtype).min)
 
 
-def flash_backward(grad, q, k, v, rule):
-    """Gradients of q, k, v (as `_attend` takes them), without bias and softcap, by torch's flash kernel for the CPU."""
+def flash_backward(grad, q, k, v, rule, real=None):
+    """Gradients of q, k, v (as `_attend` takes them), without bias and softcap, by torch's flash kernel for the CPU.
+
+    `real` (N, 1, 1, Lk) says which keys are tokens, `None` that all are.
+    """
     groups = k.shape[1]
     k, v = (x.repeat_interleave(q.shape[1] // groups, dim=1) for x in (k, v))
-    mask = _visible(q.shape[2], k.shape[2], rule, q.device, explicit=False)
+    mask = _seen(q, k, rule, real)
     if mask is not None:
         mask = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -math.inf)
+        mask = mask.expand(len(q), 1, q.shape[2], k.shape[2])
     plan, options = (0.0, rule.causal and mask is None), {"attn_mask": mask, "scale": rule.scaling}
     out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, *plan, **options)
     query_grad, *shared = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
@@ -162,10 +167,9 @@ def flash_backward(grad, q, k, v, rule):
     return query_grad, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared)
 
 
-def narrow_backward(grad, q, k, v, rule):
+def narrow_backward(grad, q, k, v, rule, real=None):
     """The same by products of matrices."""
-    mask = _visible(q.shape[2], k.shape[2], rule, q.device, explicit=False)
-    return differentiate(grad, q, k, v, None if mask is None else mask[None, None], rule.scaling, rule.causal)
+    return differentiate(grad, q, k, v, _seen(q, k, rule, real), rule.scaling, rule.causal)
 
 
 def _attend_backward(grad, q, k, v, bias, rule):
@@ -174,6 +178,14 @@ def _attend_backward(grad, q, k, v, bias, rule):
     causal = rule.causal and mask is None
     options = (rule.scaling, rule.softcap, causal, 0.0, None, bias is not None)
     return attend_blocks_backward(grad, q, k, v, mask, None, *options)
+
+
+def _seen(q, k, rule, real):
+    """(1 or N, 1, Lq or 1, Lk) bool of a rectangle, or `None` where the kernel's own causal flag says it all."""
+    visible = _visible(q.shape[2], k.shape[2], rule, q.device, explicit=False)
+    if rule.causal or real is None:  # what fills up a document comes after all its tokens
+        return None if visible is None else visible[None, None]
+    return real if visible is None else real & visible
 
 
 def _visible(rows, columns, rule, device, explicit):
@@ -220,6 +232,36 @@ def _lengths(query_ids: torch.Tensor, key_ids: torch.Tensor) -> tuple[list[int],
     return queries, keys
 
 
+def _is_for_rectangles(query, bias, rule, lengths):
+    """Whether this is half precision on a CPU, of documents that all have tokens, with neither bias nor cap."""
+    return is_narrow(query) and bias is None and rule.softcap is None and all(all(some) for some in lengths)
+
+
+def attend_rectangles(query, key, value, lengths, rule):
+    """`_attend_each` for many documents at once, see [`make_plan`]."""
+    plan = make_plan(*map(tuple, lengths), query.shape[1], key.shape[1])
+    cuts = zip(plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value), plan.real, strict=True)
+    options = {"scale": rule.scaling, "enable_gqa": key.shape[1] != query.shape[1]}
+    parts = []
+    for q, k, v, real in cuts:
+        mask = _seen(q, k, rule, real)
+        causal = rule.causal and mask is None
+        parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, **options))
+    return plan.queries.join(parts)
+
+
+def rectangles_backward(grad, query, key, value, lengths, rule):
+    """Gradients of query, key and value of [`attend_rectangles`]."""
+    plan = make_plan(*map(tuple, lengths), query.shape[1], key.shape[1])
+    cuts = (plan.queries.cut(grad), plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value))
+    parts = [
+        (narrow_backward if is_slow(*cut[1:3]) else flash_backward)(*cut, rule, real)
+        for *cut, real in zip(*cuts, plan.real, strict=True)
+    ]
+    joins = (plan.queries.join, plan.keys.join, plan.keys.join)
+    return tuple(join(list(grads)) for join, grads in zip(joins, zip(*parts, strict=True), strict=True))
+
+
 @torch.library.custom_op(own_name("trivium::attend_documents"), mutates_args=())
 def attend_documents(
     query: torch.Tensor,
@@ -235,7 +277,10 @@ def attend_documents(
 ) -> torch.Tensor:
     """`_attend_each` as one operator that `torch.compile` does not look into (window and softcap: 0 = none)."""
     rule = Rule(scaling, causal, window or None, softcap or None)
-    return _attend_each(query, key, value, *_lengths(query_ids, key_ids), bias, rule)
+    lengths = _lengths(query_ids, key_ids)
+    if _is_for_rectangles(query, bias, rule, lengths):
+        return attend_rectangles(query, key, value, lengths, rule)
+    return _attend_each(query, key, value, *lengths, bias, rule)
 
 
 @torch.library.custom_op(own_name("trivium::attend_documents_backward"), mutates_args=())
@@ -254,15 +299,17 @@ def _attend_documents_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of query, key, value and bias (empty if there is none)."""
     rule = Rule(scaling, causal, window or None, softcap or None)
-    query_lengths, key_lengths = _lengths(query_ids, key_ids)
+    query_lengths, key_lengths = lengths = _lengths(query_ids, key_ids)
+    if _is_for_rectangles(query, bias, rule, lengths):
+        return *rectangles_backward(grad, query, key, value, lengths, rule), query.new_empty(0)
     grads: tuple[list[tuple[list[int], torch.Tensor]], ...] = ([], [], [])
     wide = torch.promote_types(query.dtype, torch.float32)
     bias_grad = query.new_empty(0) if bias is None else bias.new_zeros(bias.shape, dtype=wide)
     flash = bias is None and rule.softcap is None and query.device.type == "cpu"
     parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
     for numbers, (g, q, k, v) in _groups(*parts):
-        if flash and q.numel() and k.numel():  # neither way can do without tokens
-            group_grads = (narrow_backward if is_slow(q, k) else flash_backward)(g, q, k, v, rule)
+        if flash and q.numel() and k.numel():  # which cannot do without tokens
+            group_grads = flash_backward(g, q, k, v, rule)
         else:
             *group_grads, part = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):
