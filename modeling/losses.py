@@ -162,15 +162,21 @@ def _loss_and_gradients(
     """
     wide = torch.promote_types(torch.float32, narrow)
     total, *grads = _empty_results(hidden, weight, bias, wide, wanted)
-    for x in (total, *grads):
-        x.zero_()
     kept = (labels != IGNORE).nonzero().squeeze(1)
+    for x in (total, grads[0], grads[2]):
+        x.zero_()
     with torch.autocast(hidden.device.type, enabled=False):
         weight, bias = weight.to(narrow), None if bias is None else bias.to(narrow)
-        for places in kept.split(rows):
+        pieces = kept.tensor_split(max(1, round(len(kept) / rows)))
+        room = weight.new_empty(len(pieces[0]), len(weight))  # one for all, since new memory is slow
+        for number, places in enumerate(pieces):
             chunk, targets = hidden.index_select(0, places).to(narrow), labels.index_select(0, places).unsqueeze(1)
-            logits = F.linear(chunk, weight, bias)
-            at_once = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else rows
+            logits = room[: len(places)]
+            if bias is None:
+                torch.mm(chunk, weight.t(), out=logits)
+            else:
+                torch.addmm(bias, chunk, weight.t(), out=logits)
+            at_once = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(places)
             for part, target in zip(logits.split(at_once), targets.split(at_once), strict=True):
                 shaped = shape_logits(part.to(wide), scale, softcap)
                 log_probs = torch.log_softmax(shaped, -1)
@@ -187,7 +193,8 @@ def _loss_and_gradients(
                 part.copy_(error)  # from here on `logits` are the gradient by them
             if wanted:
                 grads[0].index_copy_(0, places, (logits @ weight).to(wide))
-                grads[1] += logits.t() @ chunk
+                product = logits.t() @ chunk
+                grads[1].add_(product) if number else grads[1].copy_(product)
     return total, *grads
 
 
