@@ -12,14 +12,14 @@ from statistics import median
 
 import torch
 
-from trivium.modeling import varlen
+from trivium.modeling import narrow
 
 from . import report
 
 TOKENS, HEADS = 4096, 4
 CASES = [*product((32, 64), (16, 64, 128, 256, 512, 1024, 2048), (False, True))]
 QUICK = [(4, 8, False), (4, 8, True)]
-WAYS = {"torch's kernel": varlen.flash_backward, "products": varlen.narrow_backward}
+WAYS = {"torch's kernel": narrow.flash_backward, "products": narrow.differentiate}
 Gradients = tuple[torch.Tensor, ...]
 
 
@@ -28,8 +28,8 @@ def make_steps(width: int, length: int, causal: bool) -> dict[str, Callable[[], 
     torch.manual_seed(0)
     shape = (TOKENS // length, HEADS, length, width)
     tensors = [torch.randn(shape, dtype=torch.bfloat16) for _ in range(4)]
-    rule = varlen.Rule(width**-0.5, causal)
-    return {way: lambda backward=backward: backward(*tensors, rule) for way, backward in WAYS.items()}
+    rule = None, width**-0.5, causal
+    return {way: lambda backward=backward: backward(*tensors, *rule) for way, backward in WAYS.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:

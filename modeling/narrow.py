@@ -7,8 +7,8 @@ a fifth of the time at 128 tokens, six tenths at 512 (`python -m benchmarks.atte
 Shapes: B batch, T query tokens, S key tokens, H query heads, G key-value heads, D head width.
 """
 
+import math
 from collections.abc import Iterator
-from math import prod
 
 import torch
 from torch import nn
@@ -66,7 +66,7 @@ def _only_hides(mask: torch.Tensor | None) -> bool:
 def even(*lengths: int) -> tuple[int, ...]:
     """Lengths of queries and keys filled up to what the kernels are fast at, if that is worth it."""
     filled = tuple(-(-length // MULTIPLE) * MULTIPLE for length in lengths)
-    return filled if prod(filled) <= LONGEST else lengths
+    return filled if math.prod(filled) <= LONGEST else lengths
 
 
 def differentiate(
@@ -84,25 +84,64 @@ def differentiate(
         mask: (B or 1, 1, T or 1, S) bool, true where a query sees a key.
         causal: query i sees the keys 0 to i, where there is no mask.
     """
-    (batch, heads, length, _), keys, repeats = query.shape, key.shape[2], query.shape[1] // key.shape[1]
-    rows, columns = even(length, keys)
+    length, keys = tokens = query.shape[2], key.shape[2]
+    rows, columns = filled = even(*tokens)
     causal = causal and mask is None
     if mask is not None:
         grad = grad * mask.any(-1, keepdim=True)  # of a query that sees nothing, attention is zero whatever there is
+    bias = make_bias(mask, tokens, filled, causal, query.dtype)
+    sides = _fill(grad, rows), _fill(query, rows), _fill(key, columns), _fill(value, columns)
+    query_grad, *shared = differentiate_filled(*sides, bias, scaling, causal)
+    return query_grad[:, :, :length].contiguous(), *(x[:, :, :keys].contiguous() for x in shared)
+
+
+def differentiate_filled(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor,
+    scaling: float,
+    causal: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same of what is filled up with tokens that have no gradient and, by [`make_bias`], are not seen."""
+    (batch, heads), repeats = query.shape[:2], query.shape[1] // key.shape[1]
     if repeats > 1:
         key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
-    query, grad = (_fill(x, rows).flatten(0, 1).contiguous() for x in (query, grad))
-    key, value = (_fill(x, columns).flatten(0, 1).contiguous() for x in (key, value))
-    bias = _bias(mask, (length, keys), (rows, columns), causal, query.dtype)
+    grad, query, key, value = (x.flatten(0, 1).contiguous() for x in (grad, query, key, value))
     grads = tuple(map(torch.empty_like, (query, key, value)))
-    for part, some, seen in _blocks(query, key, causal):
-        outs = grads[0][part, some], grads[1][part, seen], grads[2][part, seen]
-        inputs = query[part, some], grad[part, some], key[part, seen], value[part, seen]
-        _differentiate_block(*inputs, _of_heads(bias, part, some, seen, heads), scaling, outs, some.stop == rows)
+    for part, rows, seen in _blocks(query, key, causal):
+        outs = grads[0][part, rows], grads[1][part, seen], grads[2][part, seen]
+        inputs = query[part, rows], grad[part, rows], key[part, seen], value[part, seen]
+        first = rows.stop == query.shape[1]
+        _differentiate_block(*inputs, _of_heads(bias, part, rows, seen, heads), scaling, outs, first)
     query_grad, *shared = (x.unflatten(0, (batch, heads)) for x in grads)
     if repeats > 1:
         shared = [x.unflatten(1, (-1, repeats)).sum(2) for x in shared]
-    return query_grad[:, :, :length].contiguous(), *(x[:, :, :keys].contiguous() for x in shared)
+    return query_grad, *shared
+
+
+def flash_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    causal: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What [`differentiate`] returns, by torch's kernel for the CPU."""
+    groups = key.shape[1]
+    key, value = (x.repeat_interleave(query.shape[1] // groups, dim=1) for x in (key, value))
+    if mask is not None:
+        mask = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -math.inf)
+        mask = mask.expand(len(query), 1, query.shape[2], key.shape[2])
+    plan, options = (0.0, causal and mask is None), {"attn_mask": mask, "scale": scaling}
+    out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, *plan, **options)
+    query_grad, *shared = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad, query, key, value, out, log_sums, *plan, **options
+    )
+    return query_grad, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared)
 
 
 def _fill(x: torch.Tensor, length: int) -> torch.Tensor:
@@ -110,10 +149,12 @@ def _fill(x: torch.Tensor, length: int) -> torch.Tensor:
     return x if x.shape[2] == length else F.pad(x, (0, 0, 0, length - x.shape[2]))
 
 
-def _bias(mask, tokens, filled, causal, dtype) -> torch.Tensor:
-    """What is added to scores: (B or 1, 1, T or 1, S), zero where a query sees a key and hardly anything elsewhere.
+def make_bias(
+    mask: torch.Tensor | None, tokens: tuple[int, int], filled: tuple[int, int], causal: bool, dtype: torch.dtype
+) -> torch.Tensor:
+    """What is added to scores: (B or 1, 1, T or 1, S), zero where a query sees a key and hugely negative elsewhere.
 
-    Of `tokens` (T, S) that were `filled` up.
+    Of `tokens` (T, S) that are `filled` up, with the mask of [`differentiate`].
     """
     if mask is None:
         mask = torch.ones(1, 1, tokens[0] if causal else 1, tokens[1], dtype=torch.bool)

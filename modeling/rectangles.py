@@ -1,7 +1,7 @@
-"""Documents of about one length as one rectangle, so that a few operations serve many of them.
+"""Attention over documents of about one length as one rectangle, so that a few operations serve many of them.
 
-Kernels for half precision on a CPU are faster where lengths are certain multiples (`even` in `narrow.py`). So each
-document is filled up to the next one with zeros, which no token may see, and those of the same multiple are together.
+Kernels for half precision on a CPU are faster where lengths are certain multiples (`even` in `narrow.py`). So documents
+of the same multiple are stacked, each filled up with its last token again, which no token of it sees.
 
 Shapes: T tokens, N documents of one rectangle, L its length, H heads, D head width.
 """
@@ -11,8 +11,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
-from .narrow import even
+from .narrow import differentiate_filled, even, flash_backward, is_slow, make_bias
+from .rules import Rule, visible
 
 Lengths = tuple[int, ...]
 
@@ -22,8 +24,8 @@ class Rectangles(NamedTuple):
 
     Attributes:
         shapes: N, H and L of each.
-        source: which of the T H rows each row of the rectangles is, and 0 for those that are filled up.
-        filled: which rows of the rectangles those are.
+        source: which of the T H rows each row of the rectangles is.
+        filled: which rows of the rectangles repeat another.
         target: where each of the T H rows is in the rectangles.
     """
 
@@ -32,9 +34,11 @@ class Rectangles(NamedTuple):
     filled: torch.Tensor
     target: torch.Tensor
 
-    def cut(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(T, H, D) -> (N, H, L, D) of each rectangle, with zeros where it is filled up."""
-        rows = x.reshape(-1, x.shape[-1]).index_select(0, self.source).index_fill_(0, self.filled, 0)
+    def cut(self, x: torch.Tensor, repeated: bool = True) -> list[torch.Tensor]:
+        """(T, H, D) -> (N, H, L, D) of each rectangle, which has zeros at its end if nothing is to be `repeated`."""
+        rows = x.reshape(-1, x.shape[-1]).index_select(0, self.source)
+        if not repeated:
+            rows.index_fill_(0, self.filled, 0)
         sizes = [documents * heads * length for documents, heads, length in self.shapes]
         return [part.unflatten(0, shape) for part, shape in zip(rows.split(sizes), self.shapes, strict=True)]
 
@@ -45,39 +49,93 @@ class Rectangles(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How queries and keys are cut, and (N, 1, 1, L) of each rectangle which keys are tokens; `None` if all are."""
+    """How queries and keys are cut, and of each rectangle what [`differentiate`] calls its mask, and its bias."""
 
     queries: Rectangles
     keys: Rectangles
-    real: list[torch.Tensor | None]
+    masks: list[torch.Tensor | None]
+    biases: list[torch.Tensor]
+
+
+def attend_rectangles(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: tuple[list[int], list[int]], rule: Rule
+) -> torch.Tensor:
+    """Attention within documents of these lengths: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
+    plan = _plan(query, key, lengths, rule)
+    cuts = zip(plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value), plan.masks, strict=True)
+    options = {"scale": rule.scaling, "enable_gqa": key.shape[1] != query.shape[1]}
+    return plan.queries.join(
+        [
+            F.scaled_dot_product_attention(q, k, v, mask, is_causal=rule.causal and mask is None, **options)
+            for q, k, v, mask in cuts
+        ]
+    )
+
+
+def rectangles_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: tuple[list[int], list[int]],
+    rule: Rule,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of query, key and value of [`attend_rectangles`] from that of what it returns."""
+    plan = _plan(query, key, lengths, rule)
+    cuts = plan.queries.cut(grad, repeated=False), plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value)
+    found: list[tuple[torch.Tensor, ...]] = []
+    for *sides, mask, bias in zip(*cuts, plan.masks, plan.biases, strict=True):
+        if is_slow(sides[1], sides[2]):
+            found.append(differentiate_filled(*sides, bias, rule.scaling, rule.causal and mask is None))
+        else:
+            found.append(flash_backward(*sides, mask, rule.scaling, rule.causal))
+    query_grads, key_grads, value_grads = map(list, zip(*found, strict=True))
+    return plan.queries.join(query_grads), plan.keys.join(key_grads), plan.keys.join(value_grads)
+
+
+def _plan(query, key, lengths, rule) -> Plan:
+    return make_plan(*map(tuple, lengths), query.shape[1], key.shape[1], rule, query.dtype)
 
 
 @lru_cache(maxsize=4)
-def make_plan(query_lengths: Lengths, key_lengths: Lengths, heads: int, groups: int) -> Plan:
-    """Of a batch, which all layers share: documents of so many queries and keys, of `heads` and of `groups` heads."""
+def make_plan(
+    query_lengths: Lengths, key_lengths: Lengths, heads: int, groups: int, rule: Rule, dtype: torch.dtype
+) -> Plan:
+    """Of a batch, whose layers share it: documents of so many queries and keys, of `heads` and of `groups` heads."""
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for number, lengths in enumerate(zip(query_lengths, key_lengths, strict=True)):
-        alike[even(*lengths)].append(number)
-    queries, _ = _arrange(query_lengths, [(numbers, length) for (length, _), numbers in alike.items()], heads)
-    return Plan(queries, *_arrange(key_lengths, [(numbers, length) for (_, length), numbers in alike.items()], groups))
+    for number, tokens in enumerate(zip(query_lengths, key_lengths, strict=True)):
+        alike[even(*tokens)].append(number)
+    queries = _arrange(query_lengths, [(numbers, length) for (length, _), numbers in alike.items()], heads)
+    keys = _arrange(key_lengths, [(numbers, length) for (_, length), numbers in alike.items()], groups)
+    masks = [_mask([key_lengths[number] for number in numbers], *size, rule) for size, numbers in alike.items()]
+    biases = [
+        make_bias(mask, size, size, rule.causal and mask is None, dtype)
+        for size, mask in zip(alike, masks, strict=True)
+    ]
+    return Plan(queries, keys, masks, biases)
 
 
-def _arrange(
-    lengths: Lengths, rectangles: list[tuple[list[int], int]], heads: int
-) -> tuple[Rectangles, list[torch.Tensor | None]]:
-    """The rectangles of these documents and lengths, and what of each is tokens."""
+def _arrange(lengths: Lengths, rectangles: list[tuple[list[int], int]], heads: int) -> Rectangles:
+    """Of each rectangle the numbers of its documents, and its length."""
     counts = torch.tensor(lengths)
     starts = counts.cumsum(0) - counts
-    shapes, sources, real = [], [], []
+    shapes, sources, repeats = [], [], []
     for numbers, length in rectangles:
-        places, head = torch.arange(length), torch.arange(heads)[:, None]
-        sources.append((starts[numbers][:, None] + places)[:, None] * heads + head)
-        real.append((places < counts[numbers][:, None])[:, None, None])
+        places, last = torch.arange(length), counts[numbers][:, None] - 1
+        tokens = starts[numbers][:, None] + torch.minimum(places, last)
+        sources.append((tokens[:, None] * heads + torch.arange(heads)[:, None]).flatten())
+        repeats.append((places > last)[:, None].expand(-1, heads, -1).flatten())
         shapes.append((len(numbers), heads, length))
-    source = torch.cat([x.flatten() for x in sources])
-    inside = torch.cat([x.expand(-1, heads, -1, -1).flatten() for x in real])
+    source, repeated = torch.cat(sources), torch.cat(repeats)
     target = torch.empty(sum(lengths) * heads, dtype=torch.long)
-    target[source[inside]] = inside.nonzero().squeeze(1)
-    filled = (~inside).nonzero().squeeze(1)
-    cut = Rectangles(shapes, source.index_fill_(0, filled, 0), filled, target)
-    return cut, [None if bool(x.all()) else x for x in real]
+    target[source[~repeated]] = (~repeated).nonzero().squeeze(1)
+    return Rectangles(shapes, source, repeated.nonzero().squeeze(1), target)
+
+
+def _mask(counts: list[int], rows: int, columns: int, rule: Rule) -> torch.Tensor | None:
+    """(1 or N, 1, Lq or 1, Lk) bool of documents of so many keys; `None` where the kernel's causal flag says it all."""
+    seen = visible(rows, columns, rule, torch.device("cpu"))
+    if rule.causal or min(counts) == columns:  # what fills up a document comes after all its tokens
+        return None if seen is None else seen[None, None]
+    real = (torch.arange(columns) < torch.tensor(counts)[:, None])[:, None, None]
+    return real if seen is None else real & seen

@@ -8,9 +8,7 @@ Shapes: B rows, T tokens a row, H query heads, G key-value heads, D head width, 
 """
 
 import inspect
-import math
 from collections import defaultdict
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,21 +18,13 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from ..configuration.bundle import own_name
 from .documents import Documents
-from .narrow import differentiate, is_narrow, is_slow, narrow_attention_forward
+from .narrow import flash_backward, is_narrow, narrow_attention_forward
 from .precision import HALF, narrowed
-from .rectangles import make_plan
+from .rectangles import attend_rectangles, rectangles_backward
+from .rules import Rule, visible
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = own_name("trivium_varlen")
-
-
-class Rule(NamedTuple):
-    """How a layer scores: the factor on the products, whether and how far a token sees, and the cap."""
-
-    scaling: float
-    causal: bool
-    window: int | None = None
-    softcap: float | None = None
 
 
 def varlen_attention_forward(
@@ -141,35 +131,11 @@ def _attend(q, k, v, bias, rule, dropout):
 def _mask(q, k, bias, rule, dtype):
     """(1, 1 or H, Lq, Lk) for sdpa: `None` where the causal flag says it all, boolean, or the bias in `dtype`."""
     rows, columns = q.shape[2], k.shape[2]
-    visible = _visible(rows, columns, rule, q.device, explicit=bias is not None)
+    seen = visible(rows, columns, rule, q.device, explicit=bias is not None)
     if bias is None:
-        return None if visible is None else visible[None, None]
+        return None if seen is None else seen[None, None]
     bias = bias[..., :rows, :columns].to(dtype)
-    return bias if visible is None else torch.where(visible, bias, torch.finfo(dtype).min)
-
-
-def flash_backward(grad, q, k, v, rule, real=None):
-    """Gradients of q, k, v (as `_attend` takes them), without bias and softcap, by torch's flash kernel for the CPU.
-
-    `real` (N, 1, 1, Lk) says which keys are tokens, `None` that all are.
-    """
-    groups = k.shape[1]
-    k, v = (x.repeat_interleave(q.shape[1] // groups, dim=1) for x in (k, v))
-    mask = _seen(q, k, rule, real)
-    if mask is not None:
-        mask = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -math.inf)
-        mask = mask.expand(len(q), 1, q.shape[2], k.shape[2])
-    plan, options = (0.0, rule.causal and mask is None), {"attn_mask": mask, "scale": rule.scaling}
-    out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, *plan, **options)
-    query_grad, *shared = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad, q, k, v, out, log_sums, *plan, **options
-    )
-    return query_grad, *(x.unflatten(1, (groups, -1)).sum(2) for x in shared)
-
-
-def narrow_backward(grad, q, k, v, rule, real=None):
-    """The same by products of matrices."""
-    return differentiate(grad, q, k, v, _seen(q, k, rule, real), rule.scaling, rule.causal)
+    return bias if seen is None else torch.where(seen, bias, torch.finfo(dtype).min)
 
 
 def _attend_backward(grad, q, k, v, bias, rule):
@@ -178,26 +144,6 @@ def _attend_backward(grad, q, k, v, bias, rule):
     causal = rule.causal and mask is None
     options = (rule.scaling, rule.softcap, causal, 0.0, None, bias is not None)
     return attend_blocks_backward(grad, q, k, v, mask, None, *options)
-
-
-def _seen(q, k, rule, real):
-    """(1 or N, 1, Lq or 1, Lk) bool of a rectangle, or `None` where the kernel's own causal flag says it all."""
-    visible = _visible(q.shape[2], k.shape[2], rule, q.device, explicit=False)
-    if rule.causal or real is None:  # what fills up a document comes after all its tokens
-        return None if visible is None else visible[None, None]
-    return real if visible is None else real & visible
-
-
-def _visible(rows, columns, rule, device, explicit):
-    """(rows, columns) bool, or `None` where the kernel's own causal flag says it all and `explicit` does not ask."""
-    causal, window = rule.causal, rule.window
-    narrow = bool(window) and max(rows, columns) > window
-    if not narrow and not (explicit and causal):
-        return None
-    distance = torch.arange(rows, device=device)[:, None] - torch.arange(columns, device=device)[None, :]
-    if not causal:
-        return distance.abs() <= window
-    return (distance >= 0) & (distance < window) if narrow else distance >= 0
 
 
 def _has_varlen_kernel(query: torch.Tensor) -> bool:
@@ -235,31 +181,6 @@ def _lengths(query_ids: torch.Tensor, key_ids: torch.Tensor) -> tuple[list[int],
 def _is_for_rectangles(query, bias, rule, lengths):
     """Whether this is half precision on a CPU, of documents that all have tokens, with neither bias nor cap."""
     return is_narrow(query) and bias is None and rule.softcap is None and all(all(some) for some in lengths)
-
-
-def attend_rectangles(query, key, value, lengths, rule):
-    """`_attend_each` for many documents at once, see [`make_plan`]."""
-    plan = make_plan(*map(tuple, lengths), query.shape[1], key.shape[1])
-    cuts = zip(plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value), plan.real, strict=True)
-    options = {"scale": rule.scaling, "enable_gqa": key.shape[1] != query.shape[1]}
-    parts = []
-    for q, k, v, real in cuts:
-        mask = _seen(q, k, rule, real)
-        causal = rule.causal and mask is None
-        parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, **options))
-    return plan.queries.join(parts)
-
-
-def rectangles_backward(grad, query, key, value, lengths, rule):
-    """Gradients of query, key and value of [`attend_rectangles`]."""
-    plan = make_plan(*map(tuple, lengths), query.shape[1], key.shape[1])
-    cuts = (plan.queries.cut(grad), plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value))
-    parts = [
-        (narrow_backward if is_slow(*cut[1:3]) else flash_backward)(*cut, rule, real)
-        for *cut, real in zip(*cuts, plan.real, strict=True)
-    ]
-    joins = (plan.queries.join, plan.keys.join, plan.keys.join)
-    return tuple(join(list(grads)) for join, grads in zip(joins, zip(*parts, strict=True), strict=True))
 
 
 @torch.library.custom_op(own_name("trivium::attend_documents"), mutates_args=())
@@ -309,7 +230,8 @@ def _attend_documents_backward(
     parts = ((grad, query_lengths), (query, query_lengths), (key, key_lengths), (value, key_lengths))
     for numbers, (g, q, k, v) in _groups(*parts):
         if flash and q.numel() and k.numel():  # which cannot do without tokens
-            group_grads = flash_backward(g, q, k, v, rule)
+            mask = _mask(q, k, None, rule, q.dtype)
+            group_grads = flash_backward(g, q, k, v, mask, rule.scaling, rule.causal)
         else:
             *group_grads, part = _attend_backward(g, q, k, v, bias, rule)
         for pieces, piece in zip(grads, group_grads, strict=True):

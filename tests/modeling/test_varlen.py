@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from trivium.modeling import narrow, varlen
+from trivium.modeling import narrow, rectangles, varlen
+from trivium.modeling.rules import Rule
 
 OPTIONS = {
     "plain": {},
@@ -16,6 +17,8 @@ OPTIONS = {
     "all": dict(window=3, softcap=1.5, biased=True, groups=1),
 }
 LENGTHS = {"ragged": (3, 1, 5), "equal": (4, 4), "mixed": (3, 5, 3, 1, 5), "one": (6,), "empty": (3, 0, 2)}
+LONG = {"of three rectangles": (40, 3, 33, 70, 2), "of even lengths": (32, 32)}
+PLAIN = [option for option, given in OPTIONS.items() if not {"softcap", "biased"} & set(given)]
 
 
 def make_arguments(option: str, lengths: str, cross: bool = False):
@@ -24,7 +27,7 @@ def make_arguments(option: str, lengths: str, cross: bool = False):
     given = dict(causal=not cross, window=0, softcap=0.0, biased=False, groups=4) | OPTIONS[option]
     if cross:
         given |= dict(causal=False, window=0)
-    sizes = LENGTHS[lengths]
+    sizes = (LENGTHS | LONG)[lengths]
     other = tuple(size + 1 for size in sizes) if cross else sizes
     query_ids, key_ids = (torch.arange(len(s)).repeat_interleave(torch.tensor(s))[None] for s in (sizes, other))
     shapes = [(sum(sizes), 4, 3), (sum(other), given["groups"], 3), (sum(other), given["groups"], 3)]
@@ -63,6 +66,43 @@ def test_the_operator_and_its_gradients(option, lengths, cross):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     wanted = torch.autograd.grad(expected.sin().sum(), leaves)
     torch.testing.assert_close(torch.autograd.grad(found.sin().sum(), leaves), wanted, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("longest", [0, 40 * 40, narrow.LONGEST])
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("lengths", [name for name in LENGTHS | LONG if name != "empty"])
+@pytest.mark.parametrize("option", PLAIN)
+def test_documents_in_rectangles(option, lengths, cross, longest, monkeypatch):
+    """All filled up, none, and those alone that torch's kernel is slow at."""
+    monkeypatch.setattr(narrow, "LONGEST", longest)
+    rectangles.make_plan.cache_clear()
+    *tensors, query_ids, key_ids, _, scaling, causal, window, _ = arguments = make_arguments(option, lengths, cross)
+    counts = tuple(torch.bincount(ids.flatten()).tolist() for ids in (query_ids, key_ids))
+    rule = Rule(scaling, causal, window or None)
+    expected, inputs = reference(*arguments), [x.detach() for x in tensors]
+    found = rectangles.attend_rectangles(*inputs, counts, rule)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    grad = torch.randn_like(found)
+    grads = rectangles.rectangles_backward(grad, *inputs, counts, rule)
+    torch.testing.assert_close(grads, torch.autograd.grad(expected, tensors, grad), rtol=0, atol=1e-11)
+    rectangles.make_plan.cache_clear()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_what_is_not_a_number_stays_in_its_document(causal):
+    """Though others are in the same rectangle."""
+    lengths, rule = ([3, 5, 2],) * 2, Rule(0.5, causal)
+    query, key, value, grad = torch.randn(4, 10, 2, 4)
+    clean = rectangles.attend_rectangles(query, key, value, lengths, rule)
+    clean_grads = rectangles.rectangles_backward(grad, query, key, value, lengths, rule)
+    for x in (query, key, value):
+        x[3:8] = torch.nan
+    found = rectangles.attend_rectangles(query, key, value, lengths, rule)
+    grads = rectangles.rectangles_backward(grad, query, key, value, lengths, rule)
+    others = torch.tensor([0, 1, 2, 8, 9])
+    for x, wanted in zip((found, *grads), (clean, *clean_grads), strict=True):
+        assert x[3:8].isnan().any()
+        torch.testing.assert_close(x[others], wanted[others], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("option", ["plain", "all"])
