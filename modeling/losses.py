@@ -19,6 +19,7 @@ from .precision import widen
 
 IGNORE = -100
 CACHED = 2**18  # numbers that a core's cache holds while several operations go through them
+WORDS = 2**13  # rows of the output matrix, whose gradient goes to the total before the next ones are multiplied
 
 Items = torch.Tensor | int | None
 
@@ -92,7 +93,7 @@ def shape_logits(logits: torch.Tensor, scale: float | None, softcap: float | Non
 
 def chunk_rows(vocab_size: int) -> int:
     """Rows of logits that are held at a time: few, but each chunk adds up the whole gradient of the output matrix."""
-    return max(1024, 2**22 // vocab_size)
+    return min(1024, max(512, 2**24 // vocab_size))
 
 
 def _sum_of_chunk(hidden: torch.Tensor, labels: torch.Tensor, head: nn.Module) -> torch.Tensor:
@@ -193,9 +194,15 @@ def _loss_and_gradients(
                 part.copy_(error)  # from here on `logits` are the gradient by them
             if wanted:
                 grads[0].index_copy_(0, places, (logits @ weight).to(wide))
-                product = logits.t() @ chunk
-                grads[1].add_(product) if number else grads[1].copy_(product)
+                _add_product(grads[1], logits.t(), chunk, first=number == 0)
     return total, *grads
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor, first: bool) -> None:
+    """Adds the product (V, N) by (N, D) to the total (V, D), or, as the `first`, replaces what is there."""
+    words = WORDS if total.device.type == "cpu" else len(total)
+    for part, some in zip(total.split(words), left.split(words), strict=True):
+        part.copy_(some @ right) if first else part.add_(some @ right)
 
 
 @_loss_and_gradients.register_fake

@@ -63,10 +63,10 @@ def _only_hides(mask: torch.Tensor | None) -> bool:
     return mask is None or (mask.dtype == torch.bool and mask.shape[1] == 1)
 
 
-def even(*lengths: int) -> tuple[int, ...]:
-    """Lengths of queries and keys filled up to what the kernels are fast at, if that is worth it."""
-    filled = tuple(-(-length // MULTIPLE) * MULTIPLE for length in lengths)
-    return filled if math.prod(filled) <= LONGEST else lengths
+def even(queries: int, keys: int) -> tuple[int, int]:
+    """So many queries and keys filled up to numbers that the kernels are fast at, if that is worth it."""
+    rows, columns = (-(-length // MULTIPLE) * MULTIPLE for length in (queries, keys))
+    return (rows, columns) if rows * columns <= LONGEST else (queries, keys)
 
 
 def differentiate(
@@ -91,8 +91,8 @@ def differentiate(
         grad = grad * mask.any(-1, keepdim=True)  # of a query that sees nothing, attention is zero whatever there is
     bias = make_bias(mask, tokens, filled, causal, query.dtype)
     sides = _fill(grad, rows), _fill(query, rows), _fill(key, columns), _fill(value, columns)
-    query_grad, *shared = differentiate_filled(*sides, bias, scaling, causal)
-    return query_grad[:, :, :length].contiguous(), *(x[:, :, :keys].contiguous() for x in shared)
+    q, k, v = differentiate_filled(*sides, bias, scaling, causal)
+    return q[:, :, :length].contiguous(), k[:, :, :keys].contiguous(), v[:, :, :keys].contiguous()
 
 
 def differentiate_filled(
@@ -115,10 +115,10 @@ def differentiate_filled(
         inputs = query[part, rows], grad[part, rows], key[part, seen], value[part, seen]
         first = rows.stop == query.shape[1]
         _differentiate_block(*inputs, _of_heads(bias, part, rows, seen, heads), scaling, outs, first)
-    query_grad, *shared = (x.unflatten(0, (batch, heads)) for x in grads)
+    query_grad, key_grad, value_grad = (x.unflatten(0, (batch, heads)) for x in grads)
     if repeats > 1:
-        shared = [x.unflatten(1, (-1, repeats)).sum(2) for x in shared]
-    return query_grad, *shared
+        key_grad, value_grad = (x.unflatten(1, (-1, repeats)).sum(2) for x in (key_grad, value_grad))
+    return query_grad, key_grad, value_grad
 
 
 def flash_backward(

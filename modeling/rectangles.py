@@ -84,11 +84,11 @@ def rectangles_backward(
     plan = _plan(query, key, lengths, rule)
     cuts = plan.queries.cut(grad, repeated=False), plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value)
     found: list[tuple[torch.Tensor, ...]] = []
-    for *sides, mask, bias in zip(*cuts, plan.masks, plan.biases, strict=True):
-        if is_slow(sides[1], sides[2]):
-            found.append(differentiate_filled(*sides, bias, rule.scaling, rule.causal and mask is None))
+    for g, q, k, v, mask, bias in zip(*cuts, plan.masks, plan.biases, strict=True):
+        if is_slow(q, k):
+            found.append(differentiate_filled(g, q, k, v, bias, rule.scaling, rule.causal and mask is None))
         else:
-            found.append(flash_backward(*sides, mask, rule.scaling, rule.causal))
+            found.append(flash_backward(g, q, k, v, mask, rule.scaling, rule.causal))
     query_grads, key_grads, value_grads = map(list, zip(*found, strict=True))
     return plan.queries.join(query_grads), plan.keys.join(key_grads), plan.keys.join(value_grads)
 

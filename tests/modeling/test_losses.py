@@ -153,6 +153,7 @@ def test_when_there_are_logits(head):
 def test_gradient_of_the_fused_loss(biased, scale, softcap, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr(losses, "CACHED", 10)  # two rows of five words at once
+    monkeypatch.setattr(losses, "WORDS", 2)
     labels = torch.tensor([0, 4, -100, 2, 1])
     hidden, weight = (torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (3, 3))
     bias = torch.randn(5, dtype=torch.float64, requires_grad=True) if biased else None
