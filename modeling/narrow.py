@@ -189,7 +189,7 @@ def _differentiate_block(q, g, k, v, bias, scaling, outs, first) -> None:
 def _blocks(query, key, causal) -> Iterator[tuple[slice, slice, slice]]:
     """Of each block of query (B H, T, D) and key (B H, S, D) its heads, its queries, and the keys that these may see.
 
-    The last queries come first: they may see all keys.
+    The last queries come first, and with all keys, whether they see them or not.
     """
     total, length, _ = query.shape
     rows, keys = min(length, CAUSAL_ROWS) if causal else length, key.shape[1]
@@ -198,7 +198,7 @@ def _blocks(query, key, causal) -> Iterator[tuple[slice, slice, slice]]:
         part = slice(first, min(first + size, total))
         for start in reversed(range(0, length, rows)):
             stop = min(start + rows, length)
-            yield part, slice(start, stop), slice(0, min(stop, keys) if causal else keys)
+            yield part, slice(start, stop), slice(0, min(stop, keys) if stop < length else keys)
 
 
 def _attend(

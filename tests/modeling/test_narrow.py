@@ -33,10 +33,12 @@ def reference(query, key, value, mask, scaling, causal) -> torch.Tensor:
     return F.scaled_dot_product_attention(query, key, value, **options)
 
 
+@pytest.mark.parametrize("multiple", [narrow.MULTIPLE, 1])
 @pytest.mark.parametrize("at_once", [narrow.AT_ONCE, 2000, 300])
 @pytest.mark.parametrize("kind", MASKS)
-def test_gradients_are_those_of_torch(kind, at_once, monkeypatch):
+def test_gradients_are_those_of_torch(kind, at_once, multiple, monkeypatch):
     monkeypatch.setattr(narrow, "AT_ONCE", at_once)
+    monkeypatch.setattr(narrow, "MULTIPLE", multiple)
     monkeypatch.setattr(narrow, "CAUSAL_ROWS", narrow.CAUSAL_ROWS if at_once == narrow.AT_ONCE else 7)
     inputs = make_inputs(kind, torch.float64)
     expected, found = reference(*inputs), narrow.attend_narrow(*inputs)
