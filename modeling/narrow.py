@@ -19,7 +19,7 @@ from ..configuration.bundle import own_name
 from .precision import HALF, narrowed
 
 LONGEST = 512 * 512  # scores of a head; with twice as many tokens torch's kernel may be the faster one
-MULTIPLE = 32  # of tokens: at 192 of them the gradients take half the time that they take at 189
+MULTIPLE = 16  # of tokens: at 192 of them the gradients take half the time that they take at 189
 AT_ONCE = 2**20  # scores
 CAUSAL_ROWS = 256  # of queries, where keys behind them need not be looked at
 
