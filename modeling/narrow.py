@@ -2,7 +2,7 @@
 
 torch's backward kernel for the CPU multiplies without the units for matrices that processors have for half precision.
 Here the probabilities are computed again, a few heads at a time so that they stay in the cache, and the rest is `bmm`:
-a fifth of the time at 128 tokens, six tenths at 512 (`python -m benchmarks.attention_gradients`).
+a fifth of the time at 128 tokens, half at 512 of heads that are 64 wide (`python -m benchmarks.attention_gradients`).
 
 Shapes: B batch, T query tokens, S key tokens, H query heads, G key-value heads, D head width.
 """
