@@ -29,9 +29,9 @@ def is_narrow(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in HALF
 
 
-def is_slow(query: torch.Tensor, key: torch.Tensor) -> bool:
-    """Whether torch's backward kernel is slower than [`differentiate`] for query (.., T, D) and key (.., S, D)."""
-    return is_narrow(query) and 0 < query.shape[-2] * key.shape[-2] <= LONGEST
+def is_short(queries: int, keys: int) -> bool:
+    """Whether, in half precision on a CPU, [`differentiate`] is faster than torch's kernel for so many tokens."""
+    return 0 < queries * keys <= LONGEST
 
 
 def narrow_attention_forward(
@@ -51,7 +51,7 @@ def narrow_attention_forward(
     """
     query, key, value = map(narrowed, (query, key, value))
     learns = torch.is_grad_enabled() and query.requires_grad and not dropout and _only_hides(attention_mask)
-    if not learns or not is_slow(query, key):
+    if not learns or not is_narrow(query) or not is_short(query.shape[2], key.shape[2]):
         options = {"scaling": scaling, "dropout": dropout, "is_causal": is_causal}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options, **kwargs)
     causal = query.shape[2] > 1 and attention_mask is None and (module.is_causal if is_causal is None else is_causal)
@@ -66,7 +66,7 @@ def _only_hides(mask: torch.Tensor | None) -> bool:
 def even(queries: int, keys: int) -> tuple[int, int]:
     """So many queries and keys filled up to numbers that the kernels are fast at, if that is worth it."""
     rows, columns = (-(-length // MULTIPLE) * MULTIPLE for length in (queries, keys))
-    return (rows, columns) if rows * columns <= LONGEST else (queries, keys)
+    return (rows, columns) if is_short(rows, columns) else (queries, keys)
 
 
 def differentiate(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from .narrow import differentiate_filled, even, flash_backward, is_slow, make_bias
+from .narrow import differentiate_filled, even, flash_backward, is_short, make_bias
 from .rules import Rule, visible
 
 Lengths = tuple[int, ...]
@@ -49,12 +49,15 @@ class Rectangles(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How queries and keys are cut, and of each rectangle what [`differentiate`] calls its mask, and its bias."""
+    """How queries and keys are cut, and of each rectangle what [`differentiate`] calls its mask, and its bias.
+
+    There is no bias where torch's kernel is the faster one.
+    """
 
     queries: Rectangles
     keys: Rectangles
     masks: list[torch.Tensor | None]
-    biases: list[torch.Tensor]
+    biases: list[torch.Tensor | None]
 
 
 def attend_rectangles(
@@ -85,10 +88,10 @@ def rectangles_backward(
     cuts = plan.queries.cut(grad, repeated=False), plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value)
     found: list[tuple[torch.Tensor, ...]] = []
     for g, q, k, v, mask, bias in zip(*cuts, plan.masks, plan.biases, strict=True):
-        if is_slow(q, k):
-            found.append(differentiate_filled(g, q, k, v, bias, rule.scaling, rule.causal and mask is None))
-        else:
+        if bias is None:
             found.append(flash_backward(g, q, k, v, mask, rule.scaling, rule.causal))
+        else:
+            found.append(differentiate_filled(g, q, k, v, bias, rule.scaling, rule.causal and mask is None))
     query_grads, key_grads, value_grads = map(list, zip(*found, strict=True))
     return plan.queries.join(query_grads), plan.keys.join(key_grads), plan.keys.join(value_grads)
 
@@ -109,7 +112,7 @@ def make_plan(
     keys = _arrange(key_lengths, [(numbers, length) for (_, length), numbers in alike.items()], groups)
     masks = [_mask([key_lengths[number] for number in numbers], *size, rule) for size, numbers in alike.items()]
     biases = [
-        make_bias(mask, size, size, rule.causal and mask is None, dtype)
+        make_bias(mask, size, size, rule.causal and mask is None, dtype) if is_short(*size) else None
         for size, mask in zip(alike, masks, strict=True)
     ]
     return Plan(queries, keys, masks, biases)

@@ -1,7 +1,7 @@
 """Attention over a flattened batch, document by document: no T x T mask, no padding, no work across documents.
 
 On CUDA in half precision it is `torch.nn.attention.varlen` (the flash kernel). Elsewhere it is one
-`scaled_dot_product_attention` per document or, in half precision, for those of about one length (`rectangles.py`). Under
+`scaled_dot_product_attention` per document or, in half precision, for all of about one length (`rectangles.py`). Under
 `torch.compile` that loop is one opaque operator, so that the lengths, which change with every batch, are neither traced
 nor a cause to recompile.
 
