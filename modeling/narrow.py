@@ -134,7 +134,7 @@ def flash_backward(
     groups = key.shape[1]
     key, value = (x.repeat_interleave(query.shape[1] // groups, dim=1) for x in (key, value))
     if mask is not None:
-        mask = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -math.inf)
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -math.inf)
         mask = mask.expand(len(query), 1, query.shape[2], key.shape[2])
     plan, options = (0.0, causal and mask is None), {"attn_mask": mask, "scale": scaling}
     out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, *plan, **options)
@@ -157,12 +157,12 @@ def make_bias(
     Of `tokens` (T, S) that are `filled` up, with the mask of [`differentiate`].
     """
     if mask is None:
-        mask = torch.ones(1, 1, tokens[0] if causal else 1, tokens[1], dtype=torch.bool)
+        mask = torch.ones(1, 1, tokens[0] if causal else 1, tokens[1], dtype=torch.bool, device="cpu")
         mask = mask.tril_() if causal else mask
     more = filled[0] - tokens[0] if mask.shape[2] > 1 else 0
     mask = F.pad(mask, (0, filled[1] - tokens[1], 0, more))
     hidden = ~mask & mask.any(-1, keepdim=True)  # a query that would see nothing has a gradient of zero as it is
-    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
 
 
 def _of_heads(bias, part, rows, seen, heads) -> torch.Tensor:
@@ -170,7 +170,7 @@ def _of_heads(bias, part, rows, seen, heads) -> torch.Tensor:
     bias = bias[:, 0, rows if bias.shape[2] > 1 else slice(None), seen]
     if len(bias) == 1:
         return bias
-    return bias[torch.arange(part.start, part.stop) // heads]
+    return bias[torch.arange(part.start, part.stop, device=bias.device) // heads]
 
 
 def _differentiate_block(q, g, k, v, bias, scaling, outs, first) -> None:

@@ -49,14 +49,17 @@ class Rectangles(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How queries and keys are cut, and of each rectangle what [`differentiate`] calls its mask, and its bias.
+    """How queries and keys are cut.
 
-    There is no bias where torch's kernel is the faster one.
+    Attributes:
+        queries, keys: how.
+        real: (N, 1, 1, L) of each rectangle, which keys are tokens; `None` if all are, or the others come too late.
+        biases: what [`differentiate_filled`] adds to the scores of each; `None` where torch's kernel is faster.
     """
 
     queries: Rectangles
     keys: Rectangles
-    masks: list[torch.Tensor | None]
+    real: list[torch.Tensor | None]
     biases: list[torch.Tensor | None]
 
 
@@ -65,14 +68,13 @@ def attend_rectangles(
 ) -> torch.Tensor:
     """Attention within documents of these lengths: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
     plan = _plan(query, key, lengths, rule)
-    cuts = zip(plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value), plan.masks, strict=True)
     options = {"scale": rule.scaling, "enable_gqa": key.shape[1] != query.shape[1]}
-    return plan.queries.join(
-        [
-            F.scaled_dot_product_attention(q, k, v, mask, is_causal=rule.causal and mask is None, **options)
-            for q, k, v, mask in cuts
-        ]
-    )
+    parts = []
+    for q, k, v, real in zip(plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value), plan.real, strict=True):
+        mask = _mask(q.shape[2], k.shape[2], real, rule)
+        causal = rule.causal and mask is None
+        parts.append(F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, **options))
+    return plan.queries.join(parts)
 
 
 def rectangles_backward(
@@ -87,7 +89,8 @@ def rectangles_backward(
     plan = _plan(query, key, lengths, rule)
     cuts = plan.queries.cut(grad, repeated=False), plan.queries.cut(query), plan.keys.cut(key), plan.keys.cut(value)
     found: list[tuple[torch.Tensor, ...]] = []
-    for g, q, k, v, mask, bias in zip(*cuts, plan.masks, plan.biases, strict=True):
+    for g, q, k, v, real, bias in zip(*cuts, plan.real, plan.biases, strict=True):
+        mask = _mask(q.shape[2], k.shape[2], real, rule)
         if bias is None:
             found.append(flash_backward(g, q, k, v, mask, rule.scaling, rule.causal))
         else:
@@ -108,14 +111,13 @@ def make_plan(
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, tokens in enumerate(zip(query_lengths, key_lengths, strict=True)):
         alike[even(*tokens)].append(number)
-    queries = _arrange(query_lengths, [(numbers, length) for (length, _), numbers in alike.items()], heads)
-    keys = _arrange(key_lengths, [(numbers, length) for (_, length), numbers in alike.items()], groups)
-    masks = [_mask([key_lengths[number] for number in numbers], *size, rule) for size, numbers in alike.items()]
-    biases = [
-        make_bias(mask, size, size, rule.causal and mask is None, dtype) if is_short(*size) else None
-        for size, mask in zip(alike, masks, strict=True)
-    ]
-    return Plan(queries, keys, masks, biases)
+    columns = [(numbers, length) for (_, length), numbers in alike.items()]
+    with torch.device("cpu"):  # whatever the default is
+        queries = _arrange(query_lengths, [(numbers, length) for (length, _), numbers in alike.items()], heads)
+        keys = _arrange(key_lengths, columns, groups)
+        real = [_real([key_lengths[number] for number in numbers], length, rule) for numbers, length in columns]
+        biases = [_bias(*size, some, rule, dtype) for size, some in zip(alike, real, strict=True)]
+    return Plan(queries, keys, real, biases)
 
 
 def _arrange(lengths: Lengths, rectangles: list[tuple[list[int], int]], heads: int) -> Rectangles:
@@ -135,10 +137,23 @@ def _arrange(lengths: Lengths, rectangles: list[tuple[list[int], int]], heads: i
     return Rectangles(shapes, source, repeated.nonzero().squeeze(1), target)
 
 
-def _mask(counts: list[int], rows: int, columns: int, rule: Rule) -> torch.Tensor | None:
-    """(1 or N, 1, Lq or 1, Lk) bool of documents of so many keys; `None` where the kernel's causal flag says it all."""
+def _real(counts: list[int], length: int, rule: Rule) -> torch.Tensor | None:
+    """Of documents of so many keys; what fills one up comes after all its tokens."""
+    if rule.causal or min(counts) == length:
+        return None
+    return (torch.arange(length) < torch.tensor(counts)[:, None])[:, None, None]
+
+
+def _mask(rows: int, columns: int, real: torch.Tensor | None, rule: Rule) -> torch.Tensor | None:
+    """(1 or N, 1, Lq or 1, Lk) bool; `None` where the kernel's own causal flag says it all."""
     seen = visible(rows, columns, rule, torch.device("cpu"))
-    if rule.causal or min(counts) == columns:  # what fills up a document comes after all its tokens
-        return None if seen is None else seen[None, None]
-    real = (torch.arange(columns) < torch.tensor(counts)[:, None])[:, None, None]
-    return real if seen is None else real & seen
+    if seen is None or real is None:
+        return real if seen is None else seen[None, None]
+    return real & seen
+
+
+def _bias(rows: int, columns: int, real: torch.Tensor | None, rule: Rule, dtype: torch.dtype) -> torch.Tensor | None:
+    if not is_short(rows, columns):
+        return None
+    mask, size = _mask(rows, columns, real, rule), (rows, columns)
+    return make_bias(mask, size, size, rule.causal and mask is None, dtype)

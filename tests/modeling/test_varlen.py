@@ -105,6 +105,17 @@ def test_what_is_not_a_number_stays_in_its_document(causal):
         torch.testing.assert_close(x[others], wanted[others], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("option", ["plain", "bidirectional"])
+def test_another_default_device(option):
+    *tensors, query_ids, key_ids, bias, scaling, causal, window, softcap = make_arguments(option, "mixed")
+    half = [x.detach().bfloat16().requires_grad_() for x in tensors]
+    rectangles.make_plan.cache_clear()
+    with torch.device("meta"):
+        found = varlen.attend_documents(*half, query_ids, key_ids, bias, scaling, causal, window, softcap)
+        grads = torch.autograd.grad(found, half, torch.ones_like(found))
+    assert all(x.device.type == "cpu" for x in (found, *grads))
+
+
 @pytest.mark.parametrize("option", ["plain", "all"])
 def test_the_operator_keeps_the_rules_of_torch(option):
     """Schema, shapes without data, and gradients under tracing, as `torch.library` checks them."""
