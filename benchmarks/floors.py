@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from statistics import median
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,7 +27,8 @@ from .contenders import FAMILIES, OURS, PLAIN, SHAPES
 from .data import TEXTS, Batch, Corpus
 from .training import VOCABULARY, Case, Way, make_model, make_step, ways
 
-PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+IN_PLACE = "aten::baddbmm_"
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", IN_PLACE}
 KINDS = dict.fromkeys(PRODUCTS, "products")
 KINDS |= dict.fromkeys(
     [f"aten::_scaled_dot_product_flash_attention_for_cpu{end}" for end in ("", "_backward")], "attention"
@@ -117,13 +119,21 @@ def measure(case: Case, layouts: dict[str, list[Batch]], repetitions: int) -> tu
             one.seconds.append(_seconds(run))
             with torch.profiler.profile(record_shapes=True, with_flops=True) as profile:
                 run()
-            events, spent = profile.key_averages(), Counter()
+            events, spent = profile.key_averages(group_by_input_shape=True), Counter()
             for event in events:
                 spent[KINDS.get(event.key)] += event.self_cpu_time_total / 1e6
             for kind, values in one.kinds.items():
                 values.append(spent[kind])
-            one.flops = sum(event.flops for event in events if event.key in PRODUCTS)
+            one.flops = sum(map(_operations_of, events))
     return found, {name: max(values) for name, values in rates.items()}
+
+
+def _operations_of(event: Any) -> int:
+    """What all calls of a product count, of which the profiler does not know those in place."""
+    if event.key != IN_PLACE:
+        return event.flops if event.key in PRODUCTS else 0
+    (batch, rows, inner), (*_, columns) = event.input_shapes[1:3]
+    return 2 * event.count * batch * rows * inner * columns
 
 
 def rows_of(case: Case, found: list[Measured], rates: dict[str, float], steps: int) -> list[list[str]]:

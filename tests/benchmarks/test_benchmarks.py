@@ -113,6 +113,16 @@ def test_the_rest_of_a_step_is_what_the_profiler_does_not_explain():
     assert float(at_best) == pytest.approx(3 / (0.1 + 0.4 + 0.1 + 0.05), abs=0.01)
 
 
+def test_operations_of_products_in_place_are_those_of_others():
+    out, left, right = torch.zeros(3, 4, 5), torch.ones(3, 4, 6), torch.ones(3, 6, 5)
+    with torch.profiler.profile(record_shapes=True, with_flops=True) as profile:
+        for _ in range(2):
+            torch.baddbmm(out, left, right)
+            out.baddbmm_(left, right)
+    counted = {event.key: floors._operations_of(event) for event in profile.key_averages(group_by_input_shape=True)}
+    assert counted["aten::baddbmm_"] == counted["aten::baddbmm"] == 2 * 2 * 3 * 4 * 6 * 5
+
+
 def test_floors_are_measured(tmp_path):
     floors.main(["--quick", "--family", "decoder", "--repetitions", "1", "--output", str(tmp_path)])
     cases = json.loads((tmp_path / "floors.json").read_text())["cases"]
