@@ -105,14 +105,14 @@ def test_what_is_not_a_number_stays_in_its_document(causal):
         torch.testing.assert_close(x[others], wanted[others], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("option", ["plain", "bidirectional"])
-def test_another_default_device(option):
-    *tensors, query_ids, key_ids, bias, scaling, causal, window, softcap = make_arguments(option, "mixed")
-    half = [x.detach().bfloat16().requires_grad_() for x in tensors]
+@pytest.mark.parametrize("causal", [False, True])
+def test_another_default_device(causal):
+    lengths, rule = ([3, 5, 2],) * 2, Rule(0.5, causal)
+    query, key, value, grad = torch.randn(4, 10, 2, 4)
     rectangles.make_plan.cache_clear()
     with torch.device("meta"):
-        found = varlen.attend_documents(*half, query_ids, key_ids, bias, scaling, causal, window, softcap)
-        grads = torch.autograd.grad(found, half, torch.ones_like(found))
+        found = rectangles.attend_rectangles(query, key, value, lengths, rule)
+        grads = rectangles.rectangles_backward(grad, query, key, value, lengths, rule)
     assert all(x.device.type == "cpu" for x in (found, *grads))
 
 
