@@ -21,6 +21,13 @@ LONG = {"of three rectangles": (40, 3, 33, 70, 2), "of even lengths": (32, 32)}
 PLAIN = [option for option, given in OPTIONS.items() if not {"softcap", "biased"} & set(given)]
 
 
+@pytest.fixture(autouse=True)
+def no_plan_of_another_test():
+    rectangles.make_plan.cache_clear()
+    yield
+    rectangles.make_plan.cache_clear()
+
+
 def make_arguments(option: str, lengths: str, cross: bool = False):
     """The operator's arguments, in float64 and asking for gradients."""
     torch.manual_seed(0)
@@ -73,9 +80,8 @@ def test_the_operator_and_its_gradients(option, lengths, cross):
 @pytest.mark.parametrize("lengths", [name for name in LENGTHS | LONG if name != "empty"])
 @pytest.mark.parametrize("option", PLAIN)
 def test_documents_in_rectangles(option, lengths, cross, longest, monkeypatch):
-    """All filled up, none, and those alone that torch's kernel is slow at."""
+    """None filled up and all by torch's kernel, some, and all filled up."""
     monkeypatch.setattr(narrow, "LONGEST", longest)
-    rectangles.make_plan.cache_clear()
     *tensors, query_ids, key_ids, _, scaling, causal, window, _ = arguments = make_arguments(option, lengths, cross)
     counts = tuple(torch.bincount(ids.flatten()).tolist() for ids in (query_ids, key_ids))
     rule = Rule(scaling, causal, window or None)
@@ -85,7 +91,6 @@ def test_documents_in_rectangles(option, lengths, cross, longest, monkeypatch):
     grad = torch.randn_like(found)
     grads = rectangles.rectangles_backward(grad, *inputs, counts, rule)
     torch.testing.assert_close(grads, torch.autograd.grad(expected, tensors, grad), rtol=0, atol=1e-11)
-    rectangles.make_plan.cache_clear()
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -109,7 +114,6 @@ def test_what_is_not_a_number_stays_in_its_document(causal):
 def test_another_default_device(causal):
     lengths, rule = ([3, 5, 2],) * 2, Rule(0.5, causal)
     query, key, value, grad = torch.randn(4, 10, 2, 4)
-    rectangles.make_plan.cache_clear()
     with torch.device("meta"):
         found = rectangles.attend_rectangles(query, key, value, lengths, rule)
         grads = rectangles.rectangles_backward(grad, query, key, value, lengths, rule)
@@ -123,11 +127,12 @@ def test_the_operator_keeps_the_rules_of_torch(option):
 
 
 @pytest.mark.parametrize("longest", [0, narrow.LONGEST])
+@pytest.mark.parametrize("lengths", ["mixed", "empty"])
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype, option, longest, monkeypatch):
+def test_half_precision(dtype, option, lengths, longest, monkeypatch):
     monkeypatch.setattr(narrow, "LONGEST", longest)
-    arguments = make_arguments(option, "mixed")
+    arguments = make_arguments(option, lengths)
     half = [x.detach().to(dtype).requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in arguments]
     wide = [x.detach().double().requires_grad_() if torch.is_tensor(x) and x.requires_grad else x for x in half]
     found, expected = varlen.attend_documents(*half), reference(*wide)
