@@ -21,6 +21,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.families import TriviumDecoderConfig
+from .cache import let_grow
 from .documents import check_paired, find_documents
 from .heads import TriviumLanguageModelingHead, documents_of, make_classifier_transform, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss, shift_next
@@ -88,6 +89,8 @@ class TriviumDecoderModel(TriviumDecoderPreTrainedModel, TriviumStack):
         own_cache = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
             own_cache = past_key_values.self_attention_cache
+        if own_cache is not None:
+            let_grow(own_cache)
 
         cross_attention = None
         if encoder_hidden_states is not None:

@@ -46,6 +46,16 @@ class Documents:
         ends = torch.tensor(self.lengths, device=self.ids.device).cumsum(0)
         return torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)
 
+    def to(self, device: torch.device | str | int, **kwargs) -> "Documents":
+        """The same on another device, where Accelerate has put some of the blocks."""
+        ids = self.ids.to(device, **kwargs)
+        if ids is self.ids:
+            return self
+        bounds = None if self.bounds is None else self.bounds.to(device, **kwargs)
+        moved = Documents(self.starts.to(device, **kwargs), ids, self.position_ids.to(device, **kwargs), bounds)
+        moved.lengths = self.lengths
+        return moved
+
     def first(self, x: torch.Tensor) -> torch.Tensor:
         """The first token's features of each document: (B, T, ...) -> (N, ...)."""
         bounds = self.cu_seq_lens.long() if self.bounds is None else self.bounds.clamp(max=self.ids.numel() - 1)

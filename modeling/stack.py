@@ -24,6 +24,7 @@ from .embeddings import TriviumEmbeddings, TriviumTokenEmbedding
 from .masks import self_attention_arguments
 from .normalization import TriviumRMSNorm, make_norm
 from .positions import TriviumAlibiBias, TriviumRelativeBias, rotary_embeddings
+from .unpadding import PaddingCache, find_real_tokens
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NO_SAFETENSORS = re.compile(r"file named model\S*\.safetensors")  # what transformers says of a folder or repository
@@ -180,6 +181,15 @@ class TriviumStack(TriviumPreTrainedModel):
     ) -> torch.Tensor:
         """Embeddings (B, T, hidden) -> hidden states of the last block, normed, (B, T, hidden)."""
         kwargs = {name: value for name, value in kwargs.items() if name not in LENGTH_ARGUMENTS}
+        real = None
+        if documents is None and encoder_hidden_states is None:
+            batch = (inputs_embeds, attention_mask, position_ids, self_attention_cache)
+            real = find_real_tokens(self.config, self.layers, *batch)
+        if real is not None:
+            position_ids, documents, attention_mask = None, real.documents, None
+            inputs_embeds, token_type_ids = map(real.drop_padding, (inputs_embeds, token_type_ids))
+            if past_key_values is not None:
+                past_key_values = PaddingCache(self_attention_cache, real)
         position_ids = self.positions(inputs_embeds, attention_mask, position_ids, documents, self_attention_cache)
         layer_arguments = self_attention_arguments(
             self.config,
@@ -210,7 +220,8 @@ class TriviumStack(TriviumPreTrainedModel):
                 **arguments,
                 **kwargs,
             )
-        return self.norm(x)
+        x = self.norm(x)
+        return x if real is None else real.restore_padding(x)
 
     def positions(
         self,

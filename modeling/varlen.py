@@ -77,6 +77,14 @@ def can_compile(config, training: bool) -> bool:
     return not (training and config.attention_dropout)
 
 
+def has_fast_kernel(config, hidden_states: torch.Tensor, training: bool) -> bool:
+    """Whether documents one after another are as fast as a padded batch of them: on a CPU, or in torch's kernel."""
+    if hidden_states.device.type == "cpu":
+        return True
+    plain = config.attn_logit_softcapping is None and config.position_encoding not in ("relative", "alibi")
+    return plain and can_compile(config, training) and _has_varlen_kernel(narrowed(hidden_states[:0]))
+
+
 def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):
     """Attention within each document: query (Tq, H, D), key and value (Tk, G, D) -> (Tq, H, D)."""
     groups = _groups((query, query_lengths), (key, key_lengths), (value, key_lengths))

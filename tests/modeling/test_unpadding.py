@@ -1,0 +1,154 @@
+"""A padded batch is read without its padding where that is faster, and says the same."""
+
+import pytest
+import torch
+from accelerate.utils import send_to_device
+from transformers import DynamicCache, StaticCache
+
+from tests.families import CASES, HEADS, case_name, distance, draw_texts, make_model, padded, per_text, run_one_by_one
+from tests.modeling.test_documents import count_items, loss_and_gradients
+from trivium.modeling import stack, unpadding
+from trivium.modeling.documents import find_documents
+
+DECODER = next(head for head in HEADS if str(head) == "decoder-lm")
+ENCODER = next(head for head in HEADS if str(head) == "encoder-lm")
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """What the stacks found of real tokens, call by call; no batch is too small."""
+    calls = []
+    monkeypatch.setattr(unpadding, "LEAST_SIZE", 0)
+    monkeypatch.setattr(stack, "find_real_tokens", lambda *batch: calls.append(real(*batch)) or calls[-1])
+    real = unpadding.find_real_tokens
+    return calls
+
+
+def without_unpadding(model):
+    """The same model, told to keep to sdpa."""
+    model.set_attn_implementation("sdpa")
+    return model
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(("head", "variant"), CASES, ids=case_name)
+def test_a_padded_batch_says_the_same(head, variant, side, found):
+    """As each text alone; its loss and gradients as those of the batch with its padding."""
+    if side == "left" and head.reads_source_twice:
+        pytest.skip("an encoder-decoder that makes its decoder's input wants padding on the right")
+    model = make_model(head, variant, torch.float64)
+    texts = draw_texts(head, model.config)
+    with torch.no_grad():
+        said = per_text(head, model(**padded(texts, side)), texts, side)
+        assert distance(said, run_one_by_one(model, head, texts)) < 1e-10
+    assert found[0] is not None and found[0].documents.lengths == [5, 9, 1, 5]
+    if head.task == "base" or (side == "left" and head.has_target):
+        return
+    texts = draw_texts(head, model.config, labels=True)
+    batch, items = padded(texts, side), count_items(head, texts)
+    loss, gradients = loss_and_gradients(model.train(), [batch], items)
+    reads = len(found)
+    plain, plain_gradients = loss_and_gradients(without_unpadding(model), [batch], items)
+    assert any(found[:reads]) and not any(found[reads:])
+    assert loss == pytest.approx(plain, abs=1e-10)
+    assert distance(list(gradients.values()), [plain_gradients[name] for name in gradients]) < 1e-9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@pytest.mark.parametrize("variant", ["plain", "sliding", "relative", "learned", "grouped"])
+def test_a_prompt_fills_the_cache_where_its_tokens_lie(variant, kind, side, found):
+    """What is written after it is what is written after the prompt with its padding."""
+    model = make_model(DECODER, variant, torch.float64)
+    batch = padded(draw_texts(DECODER, model.config, (6, 2, 4)), side)
+    mask = batch["attention_mask"]
+    steps, logits = torch.randint(3, 90, (3, 5)), []
+    for read in (model, without_unpadding(make_model(DECODER, variant, torch.float64))):
+        cache = (
+            DynamicCache(config=model.config) if kind == "dynamic" else StaticCache(model.config, max_cache_len=11)
+        )
+        first = read(**batch, past_key_values=cache, use_cache=True).logits[mask.bool()]
+        further = torch.cat((mask, torch.ones_like(steps)), -1)
+        positions = mask.sum(-1, keepdim=True) + torch.arange(5)
+        second = read(steps, attention_mask=further, position_ids=positions, past_key_values=cache, use_cache=True)
+        logits.append([first, second.logits])
+    assert found[0] is not None and not any(found[1:])
+    assert distance(*logits) < 1e-10
+
+
+def pad_rows(texts) -> dict:
+    return padded(draw_texts(ENCODER, make_model(ENCODER).config, texts))
+
+
+def hook(model):
+    model.model.layers[0].mlp.register_forward_hook(lambda module, inputs, output: None)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("batch", "change"),
+    {
+        "no padding": (lambda: pad_rows((5, 5)), None),
+        "little padding": (lambda: pad_rows((16, 16, 15)), None),
+        "no text": (lambda: {"input_ids": torch.ones(2, 3).long(), "attention_mask": torch.zeros(2, 3).long()}, None),
+        "holes": (lambda: {"input_ids": torch.ones(1, 4).long(), "attention_mask": torch.tensor([[1, 0, 1, 1]])}, None),
+        "another attention": (lambda: pad_rows((5, 1)), without_unpadding),
+        "hooks": (lambda: pad_rows((5, 1)), hook),
+    }.values(),
+    ids=["no padding", "little padding", "no text", "holes", "another attention", "hooks"],
+)
+def test_some_keep_their_padding(batch, change, found):
+    model = make_model(ENCODER)
+    (change or (lambda model: model))(model)(**batch())
+    assert found == [None]
+
+
+@torch.no_grad()
+def test_a_small_batch_keeps_its_padding(found, monkeypatch):
+    monkeypatch.setattr(unpadding, "LEAST_SIZE", 4 * 32 + 1)
+    model = make_model(ENCODER)
+    model(**pad_rows((5, 1)))
+    model(**pad_rows((6, 1)))
+    assert found[0] is None and found[1] is not None
+
+
+@torch.no_grad()
+def test_an_empty_row_is_left_alone(found):
+    """A row without a token is no document, and what stands beside it does not change."""
+    model, batch = make_model(ENCODER, dtype=torch.float64), pad_rows((5, 3, 4))
+    batch["attention_mask"][1] = 0
+    states = model.model(**batch).last_hidden_state
+    alone = model.model(batch["input_ids"][2:, :4]).last_hidden_state
+    assert found[0].documents.lengths == [5, 4]
+    assert not states[1].any() and distance(states[2:, :4], alone) < 1e-10
+
+
+@torch.no_grad()
+def test_states_that_are_asked_for_have_rows(found):
+    model, batch = make_model(ENCODER, dtype=torch.float64), pad_rows((5, 1, 3))
+    said = model(**batch).logits
+    output = model(**batch, output_hidden_states=True)
+    assert {state.shape for state in output.hidden_states} == {(3, 5, 32)}
+    real = batch["attention_mask"].bool()
+    assert distance(output.logits[real], said[real]) < 1e-10
+    assert found[0] is not None and found[1] is None
+
+
+@torch.no_grad()
+def test_a_compiler_sees_rows(found):
+    torch.compiler.reset()
+    model, batch = make_model(ENCODER, dtype=torch.float64), pad_rows((5, 1, 3))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")(**batch).logits
+    real = batch["attention_mask"].bool()
+    assert distance(model(**batch).logits[real], compiled[real]) < 1e-10 and found[-1] is not None
+
+
+def test_documents_move_to_where_blocks_are():
+    """As Accelerate moves what a block is given; documents that are there already stay what they are."""
+    documents = find_documents((1, 5), torch.tensor([[0, 1, 0, 1, 2]]))
+    assert send_to_device((documents,), "cpu")[0] is documents
+    (moved,) = send_to_device((documents,), "meta")
+    assert {x.device.type for x in (moved.ids, moved.starts, moved.position_ids)} == {"meta"}
+    assert moved.lengths == [2, 3]
