@@ -10,11 +10,14 @@ from collections import defaultdict
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from .narrow import differentiate_filled, even, flash_backward, is_short, make_bias
 from .rules import Rule, visible
+
+START = 2**17  # scores
 
 Lengths = tuple[int, ...]
 
@@ -108,40 +111,72 @@ def make_plan(
     query_lengths: Lengths, key_lengths: Lengths, heads: int, groups: int, rule: Rule, dtype: torch.dtype
 ) -> Plan:
     """Of a batch, whose layers share it: documents of so many queries and keys, of `heads` and of `groups` heads."""
+    alike = _gather(query_lengths, key_lengths, heads)
+    rows, columns = ([(numbers, size[side]) for size, numbers in alike.items()] for side in (0, 1))
+    queries = keys = _arrange(query_lengths, rows, heads)
+    if (key_lengths, columns, groups) != (query_lengths, rows, heads):
+        keys = _arrange(key_lengths, columns, groups)
+    real = [_real([key_lengths[number] for number in numbers], length, rule) for numbers, length in columns]
+    biases = [
+        _usual_bias(*size, rule, dtype) if some is None else _bias(*size, some, rule, dtype)
+        for size, some in zip(alike, real, strict=True)
+    ]
+    return Plan(queries, keys, real, biases)
+
+
+def _gather(query_lengths: Lengths, key_lengths: Lengths, heads: int) -> dict[tuple[int, int], list[int]]:
+    """Which documents share a rectangle, by its numbers of queries and of keys.
+
+    The cheapest way to cut them, in the order of their lengths, into runs that are filled up to the longest: a rectangle
+    costs its scores, and as much as `START` of them to start.
+    """
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, tokens in enumerate(zip(query_lengths, key_lengths, strict=True)):
         alike[even(*tokens)].append(number)
-    columns = [(numbers, length) for (_, length), numbers in alike.items()]
-    with torch.device("cpu"):  # whatever the default is
-        queries = _arrange(query_lengths, [(numbers, length) for (length, _), numbers in alike.items()], heads)
-        keys = _arrange(key_lengths, columns, groups)
-        real = [_real([key_lengths[number] for number in numbers], length, rule) for numbers, length in columns]
-        biases = [_bias(*size, some, rule, dtype) for size, some in zip(alike, real, strict=True)]
-    return Plan(queries, keys, real, biases)
+    sizes = sorted(alike, key=lambda size: size[::-1])
+    best: list[tuple[float, int, tuple[int, int]]] = [(0.0, 0, (0, 0))]  # cost of the first so many, start, size
+    for end in range(1, len(sizes) + 1):
+        choices = []
+        rows = columns = documents = 0
+        for start in reversed(range(end)):
+            rows, columns = max(rows, sizes[start][0]), max(columns, sizes[start][1])
+            documents += len(alike[sizes[start]])
+            if end - start > 1 and not is_short(rows, columns):
+                break
+            choices.append((best[start][0] + START + heads * documents * rows * columns, start, (rows, columns)))
+        best.append(min(choices))
+    gathered: dict[tuple[int, int], list[int]] = {}
+    end = len(sizes)
+    while end:
+        _, start, size = best[end]
+        gathered[size] = sorted(number for size in sizes[start:end] for number in alike[size])
+        end = start
+    return gathered
 
 
 def _arrange(lengths: Lengths, rectangles: list[tuple[list[int], int]], heads: int) -> Rectangles:
     """Of each rectangle the numbers of its documents, and its length."""
-    counts = torch.tensor(lengths)
-    starts = counts.cumsum(0) - counts
+    counts = np.array(lengths)
+    starts = counts.cumsum() - counts
     shapes, sources, repeats = [], [], []
     for numbers, length in rectangles:
-        places, last = torch.arange(length), counts[numbers][:, None] - 1
-        tokens = starts[numbers][:, None] + torch.minimum(places, last)
-        sources.append((tokens[:, None] * heads + torch.arange(heads)[:, None]).flatten())
-        repeats.append((places > last)[:, None].expand(-1, heads, -1).flatten())
-        shapes.append((len(numbers), heads, length))
-    source, repeated = torch.cat(sources), torch.cat(repeats)
-    target = torch.empty(sum(lengths) * heads, dtype=torch.long)
-    target[source[~repeated]] = (~repeated).nonzero().squeeze(1)
-    return Rectangles(shapes, source, repeated.nonzero().squeeze(1), target)
+        places, last = np.arange(length), counts[numbers][:, None] - 1
+        tokens = starts[numbers][:, None] + np.minimum(places, last)
+        shape = len(numbers), heads, length
+        sources.append((tokens[:, None] * heads + np.arange(heads)[:, None]).ravel())
+        repeats.append(np.broadcast_to((places > last)[:, None], shape).ravel())
+        shapes.append(shape)
+    source, repeated = np.concatenate(sources), np.concatenate(repeats)
+    target = np.empty(sum(lengths) * heads, dtype=np.int64)
+    target[source[~repeated]] = np.flatnonzero(~repeated)
+    return Rectangles(shapes, *map(torch.from_numpy, (source, np.flatnonzero(repeated), target)))
 
 
 def _real(counts: list[int], length: int, rule: Rule) -> torch.Tensor | None:
     """Of documents of so many keys; what fills one up comes after all its tokens."""
     if rule.causal or min(counts) == length:
         return None
-    return (torch.arange(length) < torch.tensor(counts)[:, None])[:, None, None]
+    return torch.from_numpy(np.arange(length) < np.array(counts)[:, None])[:, None, None]
 
 
 def _mask(rows: int, columns: int, real: torch.Tensor | None, rule: Rule) -> torch.Tensor | None:
@@ -157,3 +192,9 @@ def _bias(rows: int, columns: int, real: torch.Tensor | None, rule: Rule, dtype:
         return None
     mask, size = _mask(rows, columns, real, rule), (rows, columns)
     return make_bias(mask, size, size, rule.causal and mask is None, dtype)
+
+
+@lru_cache(maxsize=32)
+def _usual_bias(rows: int, columns: int, rule: Rule, dtype: torch.dtype) -> torch.Tensor | None:
+    """The same where all keys are real, which batches have in common."""
+    return _bias(rows, columns, None, rule, dtype)
