@@ -17,6 +17,9 @@ class GrowingLayer(DynamicLayer):
         keys, values: (B, G, T, D) each, the beginning of a tensor in `rooms`.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.rooms: dict[str, torch.Tensor] = {}

@@ -1,7 +1,7 @@
 """Attention over documents of about one length as one rectangle, so that a few operations serve many of them.
 
-Kernels for half precision on a CPU are faster where lengths are certain multiples (`even` in `narrow.py`). So documents
-of the same multiple are stacked, each filled up with its last token again, which no token of it sees.
+Kernels for half precision on a CPU are faster where lengths are certain multiples (`even` in `narrow.py`), and take time
+to start. So documents are stacked, each filled up with its last token again, which no token of it sees.
 
 Shapes: T tokens, N documents of one rectangle, L its length, H heads, D head width.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .narrow import differentiate_filled, even, flash_backward, is_short, make_bias
 from .rules import Rule, visible
 
-START = 2**17  # scores
+START = 2**17  # scores, which take as long as the operations of one more rectangle take to start
 
 Lengths = tuple[int, ...]
 
@@ -127,26 +127,26 @@ def make_plan(
 def _gather(query_lengths: Lengths, key_lengths: Lengths, heads: int) -> dict[tuple[int, int], list[int]]:
     """Which documents share a rectangle, by its numbers of queries and of keys.
 
-    The cheapest way to cut them, in the order of their lengths, into runs that are filled up to the longest: a rectangle
-    costs its scores, and as much as `START` of them to start.
+    In the order of their lengths they are cut into runs, each filled up to its longest, in the way that costs least: a
+    rectangle costs its scores, and `START` more.
     """
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, tokens in enumerate(zip(query_lengths, key_lengths, strict=True)):
         alike[even(*tokens)].append(number)
     sizes = sorted(alike, key=lambda size: size[::-1])
-    best: list[tuple[float, int, tuple[int, int]]] = [(0.0, 0, (0, 0))]  # cost of the first so many, start, size
+    best = [
+        (0, 0, (0, 0))
+    ]  # ways to cut the first so many sizes: cost, where the last run starts, what it is filled up to
     for end in range(1, len(sizes) + 1):
-        choices = []
-        rows = columns = documents = 0
+        choices, documents, rows, columns = [], 0, 0, 0
         for start in reversed(range(end)):
-            rows, columns = max(rows, sizes[start][0]), max(columns, sizes[start][1])
             documents += len(alike[sizes[start]])
-            if end - start > 1 and not is_short(rows, columns):
+            rows, columns = max(rows, sizes[start][0]), max(columns, sizes[start][1])
+            if choices and not is_short(rows, columns):
                 break
-            choices.append((best[start][0] + START + heads * documents * rows * columns, start, (rows, columns)))
+            choices.append((best[start][0] + START + documents * heads * rows * columns, start, (rows, columns)))
         best.append(min(choices))
-    gathered: dict[tuple[int, int], list[int]] = {}
-    end = len(sizes)
+    gathered, end = {}, len(sizes)
     while end:
         _, start, size = best[end]
         gathered[size] = sorted(number for size in sizes[start:end] for number in alike[size])

@@ -65,9 +65,7 @@ def test_a_prompt_fills_the_cache_where_its_tokens_lie(variant, kind, side, foun
     mask = batch["attention_mask"]
     steps, logits = torch.randint(3, 90, (3, 5)), []
     for read in (model, without_unpadding(make_model(DECODER, variant, torch.float64))):
-        cache = (
-            DynamicCache(config=model.config) if kind == "dynamic" else StaticCache(model.config, max_cache_len=11)
-        )
+        cache = DynamicCache(config=model.config) if kind == "dynamic" else StaticCache(model.config, max_cache_len=11)
         first = read(**batch, past_key_values=cache, use_cache=True).logits[mask.bool()]
         further = torch.cat((mask, torch.ones_like(steps)), -1)
         positions = mask.sum(-1, keepdim=True) + torch.arange(5)
