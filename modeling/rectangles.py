@@ -1,7 +1,7 @@
 """Attention over documents of about one length as one rectangle, so that a few operations serve many of them.
 
-Kernels for half precision on a CPU are faster where lengths are certain multiples (`even` in `narrow.py`), and take time
-to start. So documents are stacked, each filled up with its last token again, which no token of it sees.
+Kernels for half precision on a CPU are faster where lengths are certain multiples (`even` in `narrow.py`), and take
+time to start. So documents are stacked, each filled up with its last token again, which no token of it sees.
 
 Shapes: T tokens, N documents of one rectangle, L its length, H heads, D head width.
 """
@@ -134,11 +134,10 @@ def _gather(query_lengths: Lengths, key_lengths: Lengths, heads: int) -> dict[tu
     for number, tokens in enumerate(zip(query_lengths, key_lengths, strict=True)):
         alike[even(*tokens)].append(number)
     sizes = sorted(alike, key=lambda size: size[::-1])
-    best = [
-        (0, 0, (0, 0))
-    ]  # ways to cut the first so many sizes: cost, where the last run starts, what it is filled up to
+    best = [(0, 0, (0, 0))]  # of the first so many sizes: the cost, where the last run starts, and its size
     for end in range(1, len(sizes) + 1):
-        choices, documents, rows, columns = [], 0, 0, 0
+        choices: list[tuple[int, int, tuple[int, int]]] = []
+        documents = rows = columns = 0
         for start in reversed(range(end)):
             documents += len(alike[sizes[start]])
             rows, columns = max(rows, sizes[start][0]), max(columns, sizes[start][1])
