@@ -14,7 +14,7 @@ from transformers.utils.import_utils import is_tracing
 
 from ..configuration.base import TriviumConfig
 from .documents import Documents
-from .varlen import NAME, has_fast_kernel
+from .varlen import NAME, starting_cost
 
 LEAST_SHARE = 0.1  # of a batch that must be padding, and
 LEAST_SIZE = 2**16  # numbers in its states, else the way there and back takes what is saved
@@ -83,9 +83,7 @@ def find_real_tokens(
         return None
     if config._attn_implementation_chosen and config._attn_implementation != NAME:
         return None
-    if is_tracing(inputs_embeds) or not has_fast_kernel(config, inputs_embeds, layers.training):
-        return None
-    if cache is not None and cache.get_seq_length() > 0:
+    if is_tracing(inputs_embeds) or (cache is not None and cache.get_seq_length() > 0):
         return None
     real = attention_mask.bool()
     starts = real & ~pad(real[:, :-1], (1, 0))
@@ -93,7 +91,8 @@ def find_real_tokens(
     saved = real.numel() - tokens
     if texts != rows or not tokens or saved < LEAST_SHARE * real.numel():
         return None
-    if saved * inputs_embeds.shape[-1] < LEAST_SIZE or _have_hooks(layers):
+    least = max(LEAST_SIZE, rows * starting_cost(config, inputs_embeds, layers.training))
+    if saved * inputs_embeds.shape[-1] < least or _have_hooks(layers):
         return None
     places = real.flatten().nonzero().squeeze(-1)
     starts = starts.flatten()[places][None]

@@ -26,6 +26,7 @@ from .rules import Rule, visible
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = own_name("trivium_varlen")
+ONE_BY_ONE = 2**13
 
 
 def varlen_attention_forward(
@@ -77,12 +78,17 @@ def can_compile(config, training: bool) -> bool:
     return not (training and config.attention_dropout)
 
 
-def has_fast_kernel(config, hidden_states: torch.Tensor, training: bool) -> bool:
-    """Whether documents one after another are as fast as a padded batch of them: on a CPU, or in torch's kernel."""
-    if hidden_states.device.type == "cpu":
-        return True
+def starting_cost(config, states: torch.Tensor, training: bool) -> float:
+    """What it costs to start on one more document, in numbers of padding in `states` (B, T, hidden) that cost as much.
+
+    Nothing where a kernel takes all documents, and little in float32; infinite where there may be no fast kernel.
+    """
     plain = config.attn_logit_softcapping is None and config.position_encoding not in ("relative", "alibi")
-    return plain and can_compile(config, training) and _has_varlen_kernel(narrowed(hidden_states[:0]))
+    plain = plain and can_compile(config, training)
+    states = narrowed(states[:0])
+    if states.device.type == "cpu":
+        return 0 if plain or not is_narrow(states) else ONE_BY_ONE
+    return 0 if plain and _has_varlen_kernel(states) else float("inf")
 
 
 def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):

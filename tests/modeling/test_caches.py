@@ -1,11 +1,15 @@
 """Cached == uncached, step by step, for every cache that transformers has and every variant."""
 
+import copy
+
 import pytest
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
+from transformers.cache_utils import DynamicLayer
 
 from tests.families import LM_HEADS, VARIANTS, distance, draw_texts, make_config, make_model, padded, randomize
 from trivium.modeling import TriviumDecoderForCausalLM
+from trivium.modeling.cache import ROOM, GrowingLayer
 
 DECODER = next(head for head in LM_HEADS if head.family == "decoder")
 ENCODER_DECODER = next(head for head in LM_HEADS if head.family == "encoder_decoder")
@@ -127,3 +131,79 @@ def test_logits_to_keep():
         every = model(**batch).logits
         assert torch.equal(model(**batch, logits_to_keep=1).logits, every[:, -1:])
         assert torch.equal(model(**batch, logits_to_keep=torch.tensor([0, 2])).logits, every[:, [0, 2]])
+
+
+def add(tokens: int, *layers, rows: int = 2, learns: bool = False) -> list[torch.Tensor]:
+    """The same keys and values of so many tokens for all layers, which must then hold the same."""
+    new = torch.randn(2, rows, 3, tokens, 4, requires_grad=learns).unbind()
+    held = [layer.update(*new) for layer in layers]
+    for keys, values in held:
+        assert torch.equal(keys, held[0][0]) and torch.equal(values, held[0][1])
+    return [*new, *(tensor for pair in held for tensor in pair)]
+
+
+def test_a_written_token_copies_itself_alone():
+    """Into room that is there; the layer of transformers moves with every token."""
+    layer, theirs, places = GrowingLayer(), DynamicLayer(), set()
+    for tokens in (5, *[1] * ROOM, 1, 3):
+        add(tokens, layer, theirs)
+        places.add(layer.keys.data_ptr())
+    assert len(places) == 2 and layer.get_seq_length() == 5 + ROOM + 4
+
+
+CHANGES = {
+    "crop": lambda layer: layer.crop(-2),
+    "beams": lambda layer: layer.reorder_cache(torch.tensor([1, 1])),
+    "repeat": lambda layer: layer.batch_repeat_interleave(2),
+    "select": lambda layer: layer.batch_select_indices(torch.tensor([1])),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_growing_layer_holds_what_the_layer_of_transformers_holds(change):
+    """Whatever is done to it between tokens, and a copy goes its own way."""
+    layers = GrowingLayer(), DynamicLayer()
+    add(4, *layers)
+    for layer in layers:
+        CHANGES[change](layer)
+    rows = len(layers[0].keys)
+    copies = copy.deepcopy(layers)
+    before = copies[0].keys.clone()
+    add(1, *layers, rows=rows)
+    add(2, *layers, rows=rows)
+    assert torch.equal(copies[0].keys, before)
+    add(2, *copies, rows=rows)
+    add(1, *layers, rows=rows)
+
+
+def test_a_growing_layer_is_differentiated():
+    layers = GrowingLayer(), DynamicLayer()
+    add(3, *layers)
+    *new, keys, values, wanted_keys, wanted_values = add(2, *layers, learns=True)
+    grads = torch.autograd.grad((keys * values).sin().sum(), new)
+    wanted = torch.autograd.grad((wanted_keys * wanted_values).sin().sum(), new)
+    assert all(map(torch.equal, grads, wanted))
+
+
+def test_a_growing_layer_goes_on_after_inference_mode():
+    layers = GrowingLayer(), DynamicLayer()
+    with torch.inference_mode():
+        add(3, *layers)
+    with torch.no_grad():
+        add(1, *layers)
+        add(1, *layers)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["made by the model", "dynamic", "generate"])
+def test_models_let_their_caches_grow(kind):
+    model = make_model(DECODER, "sliding")
+    ids = torch.randint(3, 90, (2, 5))
+    if kind == "generate":
+        cache = model.generate(ids, max_new_tokens=2, return_dict_in_generate=True).past_key_values
+    else:
+        cache = model(
+            ids, past_key_values=None if kind[0] == "m" else DynamicCache(config=model.config)
+        ).past_key_values
+    assert [type(layer) is GrowingLayer for layer in cache.layers] == [True, False]

@@ -113,6 +113,22 @@ def test_a_small_batch_keeps_its_padding(found, monkeypatch):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    ("dtype", "variant", "least"), [("half", "relative", 2**13), ("half", "plain", 0), ("float", "relative", 0)]
+)
+def test_documents_that_are_read_one_by_one_must_save_more(dtype, variant, least, found):
+    """In half precision on a CPU, where neither rectangles nor float32's slowness make up for it."""
+    model = make_model(ENCODER, variant, torch.bfloat16 if dtype == "half" else torch.float32)
+    lengths = (2, 5, 512, 513, 514)
+    for longest in lengths:
+        ids = torch.full((2, longest), 3)
+        mask = torch.ones_like(ids)
+        mask[0, 1:] = 0
+        model(ids, attention_mask=mask)
+    assert [one is not None for one in found] == [32 * (n - 1) >= 2 * least for n in lengths]
+
+
+@torch.no_grad()
 def test_an_empty_row_is_left_alone(found):
     """A row without a token is no document, and what stands beside it does not change."""
     model, batch = make_model(ENCODER, dtype=torch.float64), pad_rows((5, 3, 4))

@@ -1,5 +1,7 @@
 """Our backend for flattened batches against attention with an explicit mask, and its operator for `torch.compile`."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -23,9 +25,11 @@ PLAIN = [option for option, given in OPTIONS.items() if not {"softcap", "biased"
 
 @pytest.fixture(autouse=True)
 def no_plan_of_another_test():
-    rectangles.make_plan.cache_clear()
+    for held in (rectangles.make_plan, rectangles._usual_bias):
+        held.cache_clear()
     yield
-    rectangles.make_plan.cache_clear()
+    for held in (rectangles.make_plan, rectangles._usual_bias):
+        held.cache_clear()
 
 
 def make_arguments(option: str, lengths: str, cross: bool = False):
@@ -75,13 +79,15 @@ def test_the_operator_and_its_gradients(option, lengths, cross):
     torch.testing.assert_close(torch.autograd.grad(found.sin().sum(), leaves), wanted, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("start", [0, 4000, rectangles.START])
 @pytest.mark.parametrize("longest", [0, 40 * 40, narrow.LONGEST])
 @pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("lengths", [name for name in LENGTHS | LONG if name != "empty"])
 @pytest.mark.parametrize("option", PLAIN)
-def test_documents_in_rectangles(option, lengths, cross, longest, monkeypatch):
-    """None filled up and all by torch's kernel, some, and all filled up."""
+def test_documents_in_rectangles(option, lengths, cross, longest, start, monkeypatch):
+    """None filled up and all by torch's kernel, some, and all filled up; a rectangle for each length, some, and one."""
     monkeypatch.setattr(narrow, "LONGEST", longest)
+    monkeypatch.setattr(rectangles, "START", start)
     *tensors, query_ids, key_ids, _, scaling, causal, window, _ = arguments = make_arguments(option, lengths, cross)
     counts = tuple(torch.bincount(ids.flatten()).tolist() for ids in (query_ids, key_ids))
     rule = Rule(scaling, causal, window or None)
@@ -91,6 +97,33 @@ def test_documents_in_rectangles(option, lengths, cross, longest, monkeypatch):
     grad = torch.randn_like(found)
     grads = rectangles.rectangles_backward(grad, *inputs, counts, rule)
     torch.testing.assert_close(grads, torch.autograd.grad(expected, tensors, grad), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("start", [0, 3000, 20_000, 2**17])
+@pytest.mark.parametrize("cross", [False, True])
+def test_no_other_way_to_cut_costs_less(cross, start, monkeypatch):
+    """Of all 2 ** (n - 1) ways to cut documents in the order of their lengths."""
+    monkeypatch.setattr(rectangles, "START", start)
+    monkeypatch.setattr(narrow, "LONGEST", 300 * 300)
+    queries = torch.randint(1, 400, (9,), generator=torch.Generator().manual_seed(start)).tolist()
+    keys = [length // 3 + 7 for length in queries] if cross else queries
+    found = rectangles._gather(tuple(queries), tuple(keys), 2)
+    assert sorted(number for numbers in found.values() for number in numbers) == list(range(9))
+
+    def cost(runs: list[list[int]]) -> float:
+        total = 0
+        for run in runs:
+            sizes = {narrow.even(queries[number], keys[number]) for number in run}
+            rows, columns = (max(side) for side in zip(*sizes, strict=True))
+            total += start + 2 * len(run) * rows * columns
+            total += 0 if len(sizes) == 1 or narrow.is_short(rows, columns) else 1e12
+        return total
+
+    order, ways = sorted(range(9), key=lambda number: keys[number]), []
+    for cuts in range(2**8):
+        edges = [0, *(place + 1 for place in range(8) if cuts >> place & 1), 9]
+        ways.append(cost([order[first:last] for first, last in pairwise(edges)]))
+    assert cost(list(found.values())) == min(ways)
 
 
 @pytest.mark.parametrize("causal", [False, True])
