@@ -4,6 +4,7 @@ places behind the last one.
 Shapes: B rows, T tokens a row, R real tokens of all rows, G key-value heads, D head width.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -85,14 +86,16 @@ def find_real_tokens(
         return None
     if is_tracing(inputs_embeds) or (cache is not None and cache.get_seq_length() > 0):
         return None
+    cost = starting_cost(config, inputs_embeds, layers.training)
+    if math.isinf(cost):  # before anything waits for the device
+        return None
     real = attention_mask.bool()
     starts = real & ~pad(real[:, :-1], (1, 0))
     tokens, texts, rows = torch.stack([real.sum(), starts.sum(), real.any(-1).sum()]).tolist()
     saved = real.numel() - tokens
     if texts != rows or not tokens or saved < LEAST_SHARE * real.numel():
         return None
-    least = max(LEAST_SIZE, rows * starting_cost(config, inputs_embeds, layers.training))
-    if saved * inputs_embeds.shape[-1] < least or _have_hooks(layers):
+    if saved * inputs_embeds.shape[-1] < max(LEAST_SIZE, rows * cost) or _have_hooks(layers):
         return None
     places = real.flatten().nonzero().squeeze(-1)
     starts = starts.flatten()[places][None]

@@ -9,6 +9,7 @@ Shapes: B rows, T tokens a row, H query heads, G key-value heads, D head width, 
 """
 
 import inspect
+import math
 from collections import defaultdict
 
 import torch
@@ -88,7 +89,7 @@ def starting_cost(config, states: torch.Tensor, training: bool) -> float:
     states = narrowed(states[:0])
     if states.device.type == "cpu":
         return 0 if plain or not is_narrow(states) else ONE_BY_ONE
-    return 0 if plain and _has_varlen_kernel(states) else float("inf")
+    return 0 if plain and _has_varlen_kernel(states) else math.inf
 
 
 def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):

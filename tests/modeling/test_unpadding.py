@@ -1,5 +1,7 @@
 """A padded batch is read without its padding where that is faster, and says the same."""
 
+import math
+
 import pytest
 import torch
 from accelerate.utils import send_to_device
@@ -9,6 +11,7 @@ from tests.families import CASES, HEADS, case_name, distance, draw_texts, make_m
 from tests.modeling.test_documents import count_items, loss_and_gradients
 from trivium.modeling import stack, unpadding
 from trivium.modeling.documents import find_documents
+from trivium.modeling.varlen import starting_cost
 
 DECODER = next(head for head in HEADS if str(head) == "decoder-lm")
 ENCODER = next(head for head in HEADS if str(head) == "encoder-lm")
@@ -126,6 +129,12 @@ def test_documents_that_are_read_one_by_one_must_save_more(dtype, variant, least
         mask[0, 1:] = 0
         model(ids, attention_mask=mask)
     assert [one is not None for one in found] == [32 * (n - 1) >= 2 * least for n in lengths]
+
+
+def test_where_no_kernel_takes_documents_nothing_makes_up_for_it():
+    """Neither is there one on a device that nobody knows, nor does anything wait for it."""
+    states = torch.empty(2, 3, 32, device="meta")
+    assert starting_cost(make_model(ENCODER).config, states, training=False) == math.inf
 
 
 @torch.no_grad()
