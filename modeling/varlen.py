@@ -84,12 +84,14 @@ def starting_cost(config, states: torch.Tensor, training: bool) -> float:
 
     Nothing where a kernel takes all documents, and little in float32; infinite where there may be no fast kernel.
     """
+    if states.device.type not in ("cpu", "cuda"):
+        return math.inf
     plain = config.attn_logit_softcapping is None and config.position_encoding not in ("relative", "alibi")
     plain = plain and can_compile(config, training)
     states = narrowed(states[:0])
-    if states.device.type == "cpu":
-        return 0 if plain or not is_narrow(states) else ONE_BY_ONE
-    return 0 if plain and _has_varlen_kernel(states) else math.inf
+    if states.is_cuda:
+        return 0 if plain and _has_varlen_kernel(states) else math.inf
+    return 0 if plain or not is_narrow(states) else ONE_BY_ONE
 
 
 def _attend_each(query, key, value, query_lengths, key_lengths, bias, rule, dropout=0.0):

@@ -13,7 +13,7 @@ from trivium.configuration.version import __version__, find_mismatch
 
 CONFIGS = [TriviumEncoderConfig, TriviumDecoderConfig, TriviumEncoderDecoderConfig]
 # Beside the standard library: what transformers itself needs.
-EVERYWHERE = {"torch", "transformers", "huggingface_hub", "packaging"}
+EVERYWHERE = {"torch", "transformers", "huggingface_hub", "numpy", "packaging"}
 
 
 def imports(text):
