@@ -4,7 +4,7 @@ Shapes: B rows, G key-value heads, T tokens, D head width.
 """
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 from transformers.utils.import_utils import is_tracing
 
 ROOM = 64  # tokens
@@ -39,10 +39,10 @@ class GrowingLayer(DynamicLayer):
 
     def _append(self, name: str, held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         past = held.shape[-2] if held.numel() else 0
-        total = past + new.shape[-2]
+        total, dtype = past + new.shape[-2], torch.promote_types(held.dtype, new.dtype)
         room = self.rooms.get(name)
-        if room is None or not _has_room(room, held, total):
-            room = self.rooms[name] = new.new_empty(*new.shape[:-2], total + ROOM, new.shape[-1])
+        if room is None or room.dtype != dtype or not _has_room(room, held, total):
+            room = self.rooms[name] = new.new_empty(*new.shape[:-2], total + ROOM, new.shape[-1], dtype=dtype)
             if past:
                 room[..., :past, :] = held
         room[..., past:total, :] = new
@@ -54,17 +54,21 @@ def _has_room(room: torch.Tensor, held: torch.Tensor, total: int) -> bool:
     return (
         room.data_ptr() == held.data_ptr()
         and room.stride() == held.stride()
+        and room.shape[:-2] == held.shape[:-2]
         and room.shape[-2] >= total
         and room.is_inference() == torch.is_inference_mode_enabled()
     )
 
 
-def let_grow(cache: Cache) -> None:
-    """Gives the layers of a dynamic cache room, as long as they are empty."""
-    if torch.compiler.is_compiling() or cache.offloading:
-        return
+def growing_cache(cache: Cache | None) -> Cache | None:
+    """The part of a cache that the self-attention fills, whose dynamic layers get room as long as they are empty."""
+    if isinstance(cache, EncoderDecoderCache):
+        cache = cache.self_attention_cache
+    if cache is None or torch.compiler.is_compiling() or cache.offloading:
+        return cache
     if cache.layer_class_to_replicate is DynamicLayer:
         cache.layer_class_to_replicate = GrowingLayer
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and not layer.is_initialized:
             cache.layers[index] = GrowingLayer()
+    return cache

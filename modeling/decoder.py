@@ -21,7 +21,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.families import TriviumDecoderConfig
-from .cache import let_grow
+from .cache import growing_cache
 from .documents import check_paired, find_documents
 from .heads import TriviumLanguageModelingHead, documents_of, make_classifier_transform, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss, shift_next
@@ -86,11 +86,6 @@ class TriviumDecoderModel(TriviumDecoderPreTrainedModel, TriviumStack):
             past_key_values = DynamicCache(config=self.config)
             if encoder_hidden_states is not None:
                 past_key_values = EncoderDecoderCache(past_key_values, DynamicCache())
-        own_cache = past_key_values
-        if isinstance(past_key_values, EncoderDecoderCache):
-            own_cache = past_key_values.self_attention_cache
-        if own_cache is not None:
-            let_grow(own_cache)
 
         cross_attention = None
         if encoder_hidden_states is not None:
@@ -102,7 +97,7 @@ class TriviumDecoderModel(TriviumDecoderPreTrainedModel, TriviumStack):
             position_ids,
             documents,
             past_key_values=past_key_values,
-            self_attention_cache=own_cache,
+            self_attention_cache=growing_cache(past_key_values),
             encoder_hidden_states=encoder_hidden_states,
             cross_attention=cross_attention,
             **kwargs,

@@ -36,8 +36,10 @@ class RealTokens:
     documents: Documents
 
     def drop_padding(self, x: torch.Tensor | None) -> torch.Tensor | None:
-        """(B, T, ...) -> (1, R, ...)."""
-        return None if x is None else x.flatten(0, 1).index_select(0, self.places)[None]
+        """(B or 1, T, ...) -> (1, R, ...)."""
+        return (
+            None if x is None else x.expand(*self.shape, *x.shape[2:]).flatten(0, 1).index_select(0, self.places)[None]
+        )
 
     def restore_padding(self, x: torch.Tensor) -> torch.Tensor:
         """(1, R, ...) -> (B, T, ...), zero where there is no token."""

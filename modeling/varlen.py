@@ -27,7 +27,7 @@ from .rules import Rule, visible
 from .softcap import attend_blocks_backward, capped_attention, capped_attention_forward
 
 NAME = own_name("trivium_varlen")
-ONE_BY_ONE = 2**13
+ONE_BY_ONE = 2**13  # numbers of padding that take as long as one more call of the kernel, in half precision
 
 
 def varlen_attention_forward(

@@ -133,9 +133,9 @@ def test_logits_to_keep():
         assert torch.equal(model(**batch, logits_to_keep=torch.tensor([0, 2])).logits, every[:, [0, 2]])
 
 
-def add(tokens: int, *layers, rows: int = 2, learns: bool = False) -> list[torch.Tensor]:
+def add(tokens: int, *layers, rows: int = 2, learns: bool = False, dtype=torch.float32) -> list[torch.Tensor]:
     """The same keys and values of so many tokens for all layers, which must then hold the same."""
-    new = torch.randn(2, rows, 3, tokens, 4, requires_grad=learns).unbind()
+    new = torch.randn(2, rows, 3, tokens, 4, requires_grad=learns, dtype=dtype).unbind()
     held = [layer.update(*new) for layer in layers]
     for keys, values in held:
         assert torch.equal(keys, held[0][0]) and torch.equal(values, held[0][1])
@@ -156,6 +156,7 @@ CHANGES = {
     "beams": lambda layer: layer.reorder_cache(torch.tensor([1, 1])),
     "repeat": lambda layer: layer.batch_repeat_interleave(2),
     "select": lambda layer: layer.batch_select_indices(torch.tensor([1])),
+    "slice": lambda layer: (setattr(layer, "keys", layer.keys[:1]), setattr(layer, "values", layer.values[:1])),
 }
 
 
@@ -175,6 +176,15 @@ def test_a_growing_layer_holds_what_the_layer_of_transformers_holds(change):
     assert torch.equal(copies[0].keys, before)
     add(2, *copies, rows=rows)
     add(1, *layers, rows=rows)
+
+
+@pytest.mark.parametrize("dtypes", [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
+def test_a_growing_layer_takes_the_wider_precision(dtypes):
+    """Where autocast ends, or begins, between two tokens."""
+    layers = GrowingLayer(), DynamicLayer()
+    for dtype in (*dtypes, *dtypes):
+        add(2, *layers, dtype=dtype)
+    assert layers[0].keys.dtype == layers[1].keys.dtype == torch.float32
 
 
 def test_a_growing_layer_is_differentiated():

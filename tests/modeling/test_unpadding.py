@@ -138,6 +138,17 @@ def test_where_no_kernel_takes_documents_nothing_makes_up_for_it():
 
 
 @torch.no_grad()
+def test_segments_and_positions_may_be_those_of_all_rows(found):
+    """Of one row, as other models take them too."""
+    model, batch = make_model(ENCODER, "bert", torch.float64), pad_rows((5, 1, 3))
+    shared = {"token_type_ids": torch.tensor([[0, 0, 1, 1, 1]]), "position_ids": torch.tensor([[0, 2, 4, 6, 8]])}
+    said = model(**batch | shared).logits
+    plain = without_unpadding(model)(**batch | shared).logits
+    real = batch["attention_mask"].bool()
+    assert found[0] is not None and distance(said[real], plain[real]) < 1e-10
+
+
+@torch.no_grad()
 def test_an_empty_row_is_left_alone(found):
     """A row without a token is no document, and what stands beside it does not change."""
     model, batch = make_model(ENCODER, dtype=torch.float64), pad_rows((5, 3, 4))
