@@ -13,7 +13,6 @@ import argparse
 import math
 import multiprocessing
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable
@@ -182,9 +181,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time, each on one core")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="bf16", help="bf16 is autocast")
-    parser.add_argument(
-        "--section", default="quality", help="the section of that file, and the name of what else is left"
-    )
     options = parser.parse_args(arguments)
     if options.quick:
         options.size, options.tokens, options.rows, options.length, options.dtype = "toy", 4e3, 4, 32, "fp32"
@@ -236,8 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the tables and saves the results."""
     options = parse(arguments)
     results = run(options)
-    name = re.sub(r"\W+", "-", options.section)
-    report.publish(options, name, options.section, results, as_markdown(results))
+    report.publish(options, "quality", "quality", results, as_markdown(results))
 
 
 if __name__ == "__main__":

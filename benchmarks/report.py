@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import re
 import resource
 import shlex
 import sys
@@ -27,6 +28,7 @@ def option_parser(description: str | None, section: str, repetitions: int | None
     parser.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, measures nothing")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     parser.add_argument("--write", type=Path, help=f"file whose section `{section}` gets the tables")
+    parser.add_argument("--section", help="another section of that file, and the name of what else is left")
     return parser
 
 
@@ -102,9 +104,17 @@ def save_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def place(options: argparse.Namespace, name: str, section: str) -> tuple[str, str]:
+    """What files are called and which section gets the tables: as usual, or as `--section` says."""
+    if options.section is None:
+        return name, section
+    return re.sub(r"\W+", "-", options.section.replace(" on ", " ")), options.section
+
+
 def publish(options: argparse.Namespace, name: str, section: str, results: dict, text: str) -> None:
     """Prints the tables, saves the results as `name`.json, and writes the tables into `section` if that was asked."""
     print(text)
+    name, section = place(options, name, section)
     save_json(options.output / f"{name}.json", results)
     if options.write:
         write_section(options.write, section, text)

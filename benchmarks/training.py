@@ -12,7 +12,6 @@ does hits all. Counted are real tokens. Compared is with our faster way, eager o
 
 import argparse
 import gc
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -220,7 +219,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", nargs="+", choices=["fp32", "bf16"], help="both; on a GPU bf16, which is autocast")
     parser.add_argument("--mode", nargs="+", choices=["eager", "compiled"], default=["eager", "compiled"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--section", help="the section of that file, and the name of what else is left")
     parser.add_argument("--rows", type=int, help="documents or rows of a batch")
     parser.add_argument("--batches", type=int, help="batches of a pass; with one, grouping changes nothing")
     parser.add_argument("--length", type=int, help="tokens of a row, and the longest document")
@@ -231,7 +229,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         options.mode = ["eager"]
     elif options.device == "cuda":
         usual |= {"size": ["125m"], "dtype": ["bf16"], "rows": 32, "length": 1024}
-    usual["section"] = f"training on {options.device}"
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -273,12 +270,12 @@ def _to(batch: Batch, device: str) -> Batch:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark, prints the tables and saves the results."""
     options = parse(arguments)
-    results, name = run(options), re.sub(r"\W+", "-", options.section.replace(" on ", " "))
-    text = as_markdown(results)
+    results, usual = run(options), (f"training-{options.device}", f"training on {options.device}")
+    text, (name, _) = as_markdown(results), report.place(options, *usual)
     if options.write:
         draw(results, options.write.parent / "performance" / f"{name}.png")
         text += f"\n\n![How many times as fast](performance/{name}.png)"
-    report.publish(options, name, options.section, results, text)
+    report.publish(options, *usual, results, text)
 
 
 if __name__ == "__main__":

@@ -196,6 +196,23 @@ def test_start_up_is_measured(tmp_path):
     assert seconds["nothing"][0] < seconds["torch"][0] < seconds["trivium"][0]
 
 
+def test_any_benchmark_can_be_told_another_section(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("loss on cpu", "loss on cpu, 30m")))
+    parser = report.option_parser("A benchmark.", "loss on cpu", repetitions=None)
+    for arguments, text in (([], "usual"), (["--section", "loss on cpu, 30m"], "larger")):
+        options = parser.parse_args(["--output", str(tmp_path), "--write", str(page), *arguments])
+        report.publish(options, "losses", "loss on cpu", {"of": text}, text)
+    assert (
+        page.read_text().split()
+        == (
+            "<!-- loss on cpu --> usual <!-- /loss on cpu --> <!-- loss on cpu, 30m --> larger <!-- /loss on cpu, 30m -->"
+        ).split()
+    )
+    found = {path.stem: json.loads(path.read_text())["of"] for path in tmp_path.glob("*.json")}
+    assert found == {"losses": "usual", "loss-cpu-30m": "larger"}
+
+
 def test_a_page_without_the_section_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("nothing here")
