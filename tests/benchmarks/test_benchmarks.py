@@ -203,12 +203,8 @@ def test_any_benchmark_can_be_told_another_section(tmp_path):
     for arguments, text in (([], "usual"), (["--section", "loss on cpu, 30m"], "larger")):
         options = parser.parse_args(["--output", str(tmp_path), "--write", str(page), *arguments])
         report.publish(options, "losses", "loss on cpu", {"of": text}, text)
-    assert (
-        page.read_text().split()
-        == (
-            "<!-- loss on cpu --> usual <!-- /loss on cpu --> <!-- loss on cpu, 30m --> larger <!-- /loss on cpu, 30m -->"
-        ).split()
-    )
+    for name, text in (("loss on cpu", "usual"), ("loss on cpu, 30m", "larger")):
+        assert page.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0].strip() == text
     found = {path.stem: json.loads(path.read_text())["of"] for path in tmp_path.glob("*.json")}
     assert found == {"losses": "usual", "loss-cpu-30m": "larger"}
 

@@ -107,6 +107,16 @@ def test_some_keep_their_padding(batch, change, found):
 
 
 @torch.no_grad()
+def test_what_a_cache_holds_is_read(found):
+    """Also where the mask, wrongly, is of the new tokens alone."""
+    model = make_model(DECODER)
+    batch = padded(draw_texts(DECODER, model.config, (5, 2)))
+    cache = model(**batch).past_key_values
+    model(**batch, past_key_values=cache)
+    assert found[0] is not None and found[1] is None
+
+
+@torch.no_grad()
 def test_a_small_batch_keeps_its_padding(found, monkeypatch):
     monkeypatch.setattr(unpadding, "LEAST_SIZE", 4 * 32 + 1)
     model = make_model(ENCODER)
