@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_masks_for_generate
 from transformers.modeling_outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
     CausalLMOutputWithCrossAttentions,
@@ -185,6 +186,17 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
             attentions=outputs.attentions,
             cross_attentions=outputs.cross_attentions,
         )
+
+    @staticmethod
+    def create_masks_for_generate(
+        attention_mask: torch.Tensor | None, is_first_iteration: bool = False, **kwargs
+    ) -> torch.Tensor | dict | None:
+        """What `generate` gives to the model with a static cache: masks of one shape for tokens, and for the prompt its
+        (B, T) as it is, so that it is read without its padding.
+        """
+        if is_first_iteration:
+            return attention_mask
+        return create_masks_for_generate(attention_mask=attention_mask, **kwargs)
 
 
 class TriviumDecoderForSequenceClassification(TriviumDecoderPreTrainedModel):

@@ -7,6 +7,8 @@ nothing.
 Shapes: N tokens or examples, D hidden size, V vocabulary, C classes, B rows, T tokens a row.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -26,10 +28,14 @@ Items = torch.Tensor | int | None
 
 def divide(total: torch.Tensor, count: torch.Tensor | int, num_items_in_batch: Items = None) -> torch.Tensor:
     """`total` over `num_items_in_batch` if given, else over `count` (at least one)."""
+    return total / _items(count, num_items_in_batch).to(total.device)
+
+
+def _items(count: torch.Tensor | int, num_items_in_batch: Items) -> torch.Tensor:
+    """What a loss is divided by: ()."""
     items = count if num_items_in_batch is None else num_items_in_batch
-    if isinstance(items, torch.Tensor):
-        return total / items.to(total.device).clamp(min=1)
-    return total / max(items, 1)
+    items = items if isinstance(items, torch.Tensor) else torch.full((), items)  # one graph for all that may come
+    return items.clamp(min=1).reshape(())
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Items = None) -> torch.Tensor:
@@ -76,8 +82,8 @@ def language_modeling_loss(
     if _is_plain_linear(head.lm_head) and not transformed:
         weight, bias = head.lm_head.weight, head.lm_head.bias
         options = (config.logit_scale or 1.0, config.final_logit_softcapping, rows)
-        total = LinearCrossEntropy.apply(hidden, weight, bias, labels, *options)
-    elif hidden.shape[0] <= rows or transformed:
+        return LinearCrossEntropy.apply(hidden, weight, bias, labels, _items(count, num_items_in_batch), *options)
+    if hidden.shape[0] <= rows or transformed:
         total = _sum_of_chunk(hidden, labels, head)
     else:
         pieces = zip(hidden.split(rows), labels.split(rows), strict=True)
@@ -93,7 +99,7 @@ def shape_logits(logits: torch.Tensor, scale: float | None, softcap: float | Non
 
 def chunk_rows(vocab_size: int) -> int:
     """Rows of logits that are held at a time: few, but each chunk adds up the whole gradient of the output matrix."""
-    return min(1024, max(512, 2**24 // vocab_size))
+    return min(1024, max(256, 2**24 // vocab_size))
 
 
 def _sum_of_chunk(hidden: torch.Tensor, labels: torch.Tensor, head: nn.Module) -> torch.Tensor:
@@ -111,38 +117,42 @@ def _is_plain_linear(module: nn.Module) -> bool:
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """Sum of the cross entropies of `hidden @ weight.T + bias`, scaled and capped, without holding all logits.
+    """Cross entropies of `hidden @ weight.T + bias`, scaled and capped, over the items, without holding all logits.
 
     The gradients are computed with the loss, chunk by chunk, so that no product is done twice. What is held is one
     chunk of logits and the gradients themselves, which the backward pass needs anyway.
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, labels, scale, softcap, rows):
-        """Hidden (N, D), weight (V, D), bias (V,) or None, labels (N,) -> scalar."""
+    def forward(ctx, hidden, weight, bias, labels, items, scale, softcap, rows):
+        """Hidden (N, D), weight (V, D), bias (V,) or None, labels (N,), items () -> scalar."""
         device = hidden.device.type
         narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         inputs = (hidden, weight, bias)
         wanted = any(ctx.needs_input_grad[:3])
-        total, *grads = _loss_and_gradients(*inputs, labels, scale, softcap, rows, narrow, wanted)
+        loss, *grads = _loss_and_gradients(*inputs, labels, items, scale, softcap, rows, narrow, wanted)
         ctx.save_for_backward(*grads)
         ctx.dtypes = [None if x is None else x.dtype for x in inputs]
-        return total
+        return loss
 
     @staticmethod
     def backward(ctx, grad):
-        """Scales what the forward pass left.
+        """What the forward pass left, scaled if need be: a copy of the output matrix's gradient is large.
 
         Raises:
             InputError: the gradient is to be differentiated in its turn, which what was left cannot be.
         """
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        compiling = torch.compiler.is_compiling()
+        if torch.is_grad_enabled() and not compiling:
             raise InputError(
                 "the loss of a language model has no second derivative: compute it from the logits, which the model "
                 "gives with return_logits=True."
             )
-        pairs = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if dtype is None else (x * grad).to(dtype) for x, dtype in pairs), None, None, None, None
+        grads: Sequence[torch.Tensor] = ctx.saved_tensors
+        if compiling or grad.device.type != "cpu" or grad != 1:
+            grads = [x * grad for x in grads]
+        pairs = zip(grads, ctx.dtypes, strict=True)
+        return *(None if dtype is None else x.to(dtype) for x, dtype in pairs), None, None, None, None, None
 
 
 @torch.library.custom_op(own_name("trivium::linear_cross_entropy"), mutates_args=())
@@ -151,6 +161,7 @@ def _loss_and_gradients(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     labels: torch.Tensor,
+    items: torch.Tensor,
     scale: float,
     softcap: float | None,
     rows: int,
@@ -195,6 +206,8 @@ def _loss_and_gradients(
             if wanted:
                 grads[0].index_copy_(0, places, (logits @ weight).to(wide))
                 _add_product(grads[1], logits.t(), chunk, first=number == 0)
+    for x in (total, *grads):
+        x /= items.to(x.device)
     return total, *grads
 
 
@@ -206,7 +219,7 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor, f
 
 
 @_loss_and_gradients.register_fake
-def _(hidden, weight, bias, labels, scale, softcap, rows, narrow, wanted):
+def _(hidden, weight, bias, labels, items, scale, softcap, rows, narrow, wanted):
     return _empty_results(hidden, weight, bias, torch.promote_types(torch.float32, narrow), wanted)
 
 

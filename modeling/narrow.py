@@ -88,7 +88,8 @@ def differentiate(
     rows, columns = filled = even(*tokens)
     causal = causal and mask is None
     if mask is not None:
-        grad = grad * mask.any(-1, keepdim=True)  # of a query that sees nothing, attention is zero whatever there is
+        seeing = mask.view(torch.uint8).amax(-1, keepdim=True)  # `any` takes three times as long
+        grad = grad * seeing  # of a query that sees nothing, attention is zero whatever there is
     bias = make_bias(mask, tokens, filled, causal, query.dtype)
     sides = _fill(grad, rows), _fill(query, rows), _fill(key, columns), _fill(value, columns)
     q, k, v = differentiate_filled(*sides, bias, scaling, causal)
@@ -154,15 +155,15 @@ def make_bias(
 ) -> torch.Tensor:
     """What is added to scores: (B or 1, 1, T or 1, S), zero where a query sees a key and hugely negative elsewhere.
 
-    Of `tokens` (T, S) that are `filled` up, with the mask of [`differentiate`].
+    Of `tokens` (T, S) that are `filled` up, with the mask of [`differentiate`]. With a score it does not overflow, or
+    all that a query adds up would be infinite where it sees nothing.
     """
     if mask is None:
         mask = torch.ones(1, 1, tokens[0] if causal else 1, tokens[1], dtype=torch.bool, device="cpu")
         mask = mask.tril_() if causal else mask
     more = filled[0] - tokens[0] if mask.shape[2] > 1 else 0
     mask = F.pad(mask, (0, filled[1] - tokens[1], 0, more))
-    hidden = ~mask & mask.any(-1, keepdim=True)  # a query that would see nothing has a gradient of zero as it is
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min / 2)
 
 
 def _of_heads(bias, part, rows, seen, heads) -> torch.Tensor:
@@ -170,7 +171,7 @@ def _of_heads(bias, part, rows, seen, heads) -> torch.Tensor:
     bias = bias[:, 0, rows if bias.shape[2] > 1 else slice(None), seen]
     if len(bias) == 1:
         return bias
-    return bias[torch.arange(part.start, part.stop, device=bias.device) // heads]
+    return bias.index_select(0, torch.arange(part.start, part.stop, device=bias.device) // heads)
 
 
 def _differentiate_block(q, g, k, v, bias, scaling, outs, first) -> None:

@@ -11,6 +11,7 @@ from trivium.modeling.losses import LinearCrossEntropy
 
 HEAD_VARIANTS = ["plain", "transform", "softcaps", "bert"]
 CHOICES = 2
+ONE = torch.tensor(1)
 
 
 def labelled(head, model, layout=padded) -> dict:
@@ -154,14 +155,15 @@ def test_gradient_of_the_fused_loss(biased, scale, softcap, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr(losses, "CACHED", 10)  # two rows of five words at once
     monkeypatch.setattr(losses, "WORDS", 2)
-    labels = torch.tensor([0, 4, -100, 2, 1])
+    labels, items = torch.tensor([0, 4, -100, 2, 1]), torch.tensor(3)
     hidden, weight = (torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (3, 3))
     bias = torch.randn(5, dtype=torch.float64, requires_grad=True) if biased else None
     for rows in (1, 2, 5, 9):
-        fused = lambda h, w, b, rows=rows: LinearCrossEntropy.apply(h, w, b, labels, scale, softcap, rows)  # noqa: E731
+        rest = (labels, items, scale, softcap, rows)
+        fused = lambda h, w, b, rest=rest: LinearCrossEntropy.apply(h, w, b, *rest)  # noqa: E731
         logits = F.linear(hidden, weight, bias) * scale
         logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
-        expected = F.cross_entropy(logits, labels, reduction="sum")
+        expected = F.cross_entropy(logits, labels, reduction="sum") / 3
         assert fused(hidden, weight, bias).item() == pytest.approx(expected.item(), abs=1e-12)
         assert torch.autograd.gradcheck(fused, (hidden, weight, bias))
 
@@ -175,7 +177,7 @@ def test_the_fused_loss_in_bfloat16(dtype, autocast):
     hidden.requires_grad_(), weight.requires_grad_()
     labels = torch.randint(0, 64, (40,))
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        total = LinearCrossEntropy.apply(hidden, weight, None, labels, 1.0, None, 7)
+        total = LinearCrossEntropy.apply(hidden, weight, None, labels, ONE, 1.0, None, 7)
     assert total.dtype == torch.float32
     exact_inputs = [x.detach().double().requires_grad_() for x in (hidden, weight)]
     exact = F.cross_entropy(F.linear(*exact_inputs), labels, reduction="sum")
@@ -186,9 +188,23 @@ def test_the_fused_loss_in_bfloat16(dtype, autocast):
     assert distance(found, expected) < (3e-2 if narrow else 1e-6)
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_the_fused_loss_goes_backward_twice(factor):
+    """What it keeps is what it gives: neither sums of gradients nor what is done to them may reach it."""
+    hidden, weight = torch.randn(4, 3, requires_grad=True), torch.randn(5, 3, requires_grad=True)
+    loss = LinearCrossEntropy.apply(hidden, weight, None, torch.tensor([0, 1, 2, 3]), ONE, 1.0, None, 2) * factor
+    expected = [x.clone() for x in torch.autograd.grad(loss, (hidden, weight), retain_graph=True)]
+    for times in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        assert distance([hidden.grad, weight.grad], [times * x for x in expected]) < 1e-6
+    hidden.grad.zero_(), weight.grad.zero_()
+    loss.backward()
+    assert distance([hidden.grad, weight.grad], expected) < 1e-6
+
+
 def test_the_fused_loss_has_no_second_derivative():
     hidden, weight, labels = torch.randn(4, 3, requires_grad=True), torch.randn(5, 3), torch.tensor([0, 1, 2, 3])
-    total = LinearCrossEntropy.apply(hidden, weight, None, labels, 1.0, None, 2)
+    total = LinearCrossEntropy.apply(hidden, weight, None, labels, ONE, 1.0, None, 2)
     with pytest.raises(InputError, match="no second derivative: compute it from the logits"):
         torch.autograd.grad(total, hidden, create_graph=True)
 
@@ -211,7 +227,7 @@ def test_gradients_by_torch_func(head, monkeypatch):
 @torch.no_grad()
 def test_the_fused_loss_without_gradients():
     hidden, weight, labels = torch.randn(4, 3), torch.randn(5, 3), torch.tensor([0, 1, 2, 3])
-    total = LinearCrossEntropy.apply(hidden, weight, None, labels, 1.0, None, 2)
+    total = LinearCrossEntropy.apply(hidden, weight, None, labels, ONE, 1.0, None, 2)
     assert torch.allclose(total, F.cross_entropy(hidden @ weight.T, labels, reduction="sum"))
 
 

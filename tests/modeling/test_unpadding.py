@@ -78,6 +78,16 @@ def test_a_prompt_fills_the_cache_where_its_tokens_lie(variant, kind, side, foun
     assert distance(*logits) < 1e-10
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("cache", [None, "static"])
+def test_generation_reads_the_prompt_without_its_padding(cache, found):
+    model = make_model(DECODER, dtype=torch.float64)
+    batch = padded(draw_texts(DECODER, model.config, (6, 2, 4)), "left")
+    extra = {} if cache is None else dict(cache_implementation=cache, disable_compile=True)
+    model.generate(**batch, max_new_tokens=3, min_new_tokens=3, pad_token_id=0, use_cache=True, **extra)
+    assert [real is not None for real in found] == [True, False, False]
+
+
 def pad_rows(texts) -> dict:
     return padded(draw_texts(ENCODER, make_model(ENCODER).config, texts))
 
