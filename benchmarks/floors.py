@@ -3,7 +3,8 @@
     python -m benchmarks.floors --write docs/performance.md
     python -m benchmarks.floors --size 30m --dtype fp32
 
-The same ways as in `benchmarks.training`, eager. The time of products, of attention's kernels and of the optimizer is
+The same ways as in `benchmarks.training`, eager, or with `--mode compiled` as the compiler makes them, whose operations
+cannot be counted. The time of products, of attention's kernels and of the optimizer is
 what the profiler sees; the rest is what the step takes beyond them when nobody looks. Two rates of the machine,
 measured between the steps, say what hardware asks: operations over the rate of a large product, and the bytes that all
 other operations read and write over the rate of a large copy.
@@ -13,6 +14,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from statistics import median
@@ -63,8 +65,8 @@ class Measured:
     """What is known of one way, for a pass over its batches."""
 
     way: Way
-    operations: int
-    bytes_moved: int
+    operations: int | None
+    bytes_moved: int | None
     flops: int = 0
     seconds: list[float] = field(default_factory=list)
     kinds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in set(KINDS.values())})
@@ -96,21 +98,26 @@ def _seconds(work) -> float:
     return time.perf_counter() - started
 
 
-def measure(case: Case, layouts: dict[str, list[Batch]], repetitions: int) -> tuple[list[Measured], dict[str, float]]:
-    """All eager ways but plain torch's, who take turns; and the two rates, measured between them."""
+def measure(
+    case: Case, layouts: dict[str, list[Batch]], mode: str, repetitions: int
+) -> tuple[list[Measured], dict[str, float]]:
+    """All ways of a mode but plain torch's, who take turns; and the two rates, measured between them."""
+    torch._dynamo.reset()
+    torch._dynamo.config.recompile_limit = 64  # all models of transformers share one decorator's: 8 are soon used up
     found, passes = [], []
     models: dict[str, torch.nn.Module] = {}
-    for way in ways(case.family, case.text, ["eager"]):
+    for way in ways(case.family, case.text, [mode]):
         if way.model == PLAIN:
             continue
         if way.model not in models:
             models[way.model] = make_model(case, way.model)
-        step, batches = make_step(models[way.model], case, "eager"), layouts[way.fed]
+        step, batches = make_step(models[way.model], case, mode), layouts[way.fed]
         passes.append(lambda step=step, batches=batches: [step(batch) for batch in batches])
         passes[-1]()
-        with Traffic() as traffic:
+        with Traffic() if mode == "eager" else nullcontext() as traffic:
             passes[-1]()
-        found.append(Measured(way, traffic.operations, traffic.bytes_moved))
+        counted = (traffic.operations, traffic.bytes_moved) if traffic else (None, None)
+        found.append(Measured(way, *counted))
     rates: dict[str, list[float]] = {"products": [], "copies": []}
     for _ in range(repetitions):
         rates["products"].append(product_rate(case.dtype))
@@ -141,10 +148,11 @@ def rows_of(case: Case, found: list[Measured], rates: dict[str, float], steps: i
     rows = []
     for one in found:
         parts = one.milliseconds(steps)
-        best = {"products": one.flops / rates["products"], "rest": one.bytes_moved / rates["copies"]}
-        best = {kind: 1e3 * value / steps for kind, value in best.items()}
-        numbers = [parts["whole"], parts["products"], best["products"], parts["attention"], parts["optimizer"]]
-        cells = [f"{number:,.0f}" for number in [*numbers, parts["rest"], best["rest"], one.operations / steps]]
+        numbers = [parts["whole"], parts["products"], 1e3 * one.flops / rates["products"] / steps, parts["attention"]]
+        numbers += [parts["optimizer"], parts["rest"]]
+        if one.operations is not None and one.bytes_moved is not None:
+            numbers += [1e3 * one.bytes_moved / rates["copies"] / steps, one.operations / steps]
+        cells = [f"{number:,.0f}" for number in numbers] + [""] * (8 - len(numbers))
         rows.append([case.family, case.text, case.dtype, one.way.model, one.way.fed, *cells])
     return rows
 
@@ -153,16 +161,17 @@ def summary_of(case: Case, found: list[Measured], rates: dict[str, float], steps
     """How many times as fast ours is, and would be if only its products took time, or all as little as it can."""
     ours = min((one for one in found if one.way.model == OURS), key=lambda one: median(one.seconds))
     whole = ours.milliseconds(steps)
-    products = whole["products"] + whole["attention"]
-    at_best = 1e3 * (ours.flops / rates["products"] + ours.bytes_moved / rates["copies"]) / steps
-    at_best += whole["attention"] + whole["optimizer"]
+    floors = [whole["products"] + whole["attention"]]
+    if ours.bytes_moved is not None:
+        at_best = 1e3 * (ours.flops / rates["products"] + ours.bytes_moved / rates["copies"]) / steps
+        floors.append(at_best + whole["attention"] + whole["optimizer"])
     rows, peers = [], [one for one in found if one.way.model != OURS]
     for fed in dict.fromkeys(one.way.fed for one in peers):
         others = [one for one in peers if one.way.fed == fed]
         rival = min(others, key=lambda one: median(one.seconds))
         theirs = rival.milliseconds(steps)["whole"]
         cells = [f"{whole['whole']:,.0f}", f"{theirs:,.0f}"]
-        cells += [f"{theirs / mine:.2f}" for mine in (whole["whole"], products, at_best)]
+        cells += [f"{theirs / mine:.2f}" for mine in (whole["whole"], *floors)] + [""] * (2 - len(floors))
         rows.append([case.family, case.text, case.dtype, f"{rival.way.model}, {fed}", *cells])
     return rows
 
@@ -174,6 +183,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES)
     parser.add_argument("--text", nargs="+", choices=TEXTS, default=["docstrings", "full rows"])
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["bf16"])
+    parser.add_argument("--mode", choices=["eager", "compiled"], default="eager")
     parser.add_argument("--rows", type=int, default=16, help="documents or rows of a batch")
     parser.add_argument("--batches", type=int, default=2, help="batches of a pass; with one, grouping changes nothing")
     parser.add_argument("--length", type=int, default=512, help="tokens of a row, and the longest document")
@@ -191,7 +201,7 @@ def measure_size(size: str, options: argparse.Namespace) -> tuple[list[str], lis
         layouts, _ = corpus.batches(options.rows, options.length, options.batches)
         for dtype in options.dtype:
             case = Case(size, family, text, dtype, "cpu", options.length)
-            found, rates = measure(case, layouts, options.repetitions)
+            found, rates = measure(case, layouts, options.mode, options.repetitions)
             compared = summary_of(case, found, rates, options.batches)
             for row in compared:
                 print(size, *row, sep="; ", file=sys.stderr, flush=True)
@@ -210,7 +220,7 @@ def main(arguments: list[str] | None = None) -> None:
     machine = report.machine()
     sizes = [measure_size(size, options) for size in options.size]
     head = f"{options.batches} batches of {options.rows} documents or rows of at most {options.length} tokens, "
-    head += f"medians of {options.repetitions}."
+    head += f"{options.mode}, medians of {options.repetitions}."
     text = "\n".join([report.describe(machine), "", head, *(line for lines, _ in sizes for line in lines)])
     cases = [one for _, cases in sizes for one in cases]
     report.publish(options, "floors", "floors on cpu", {"machine": machine, "cases": cases}, text)

@@ -1,5 +1,6 @@
 """The benchmarks run, at toy sizes; what they measure there means nothing."""
 
+import dataclasses
 import json
 
 import pytest
@@ -111,6 +112,10 @@ def test_the_rest_of_a_step_is_what_the_profiler_does_not_explain():
     assert (ours_takes, stock_takes, ratio) == ("750", "1,500", "2.00")
     assert float(of_products) == pytest.approx(3 / (0.25 + 0.1), abs=0.01)
     assert float(at_best) == pytest.approx(3 / (0.1 + 0.4 + 0.1 + 0.05), abs=0.01)
+    compiled = dataclasses.replace(ours, operations=None, bytes_moved=None)
+    ((*_, same, nothing),) = floors.summary_of(case, [compiled, stock], rates, 2)
+    assert (same, nothing) == (of_products, "")
+    assert floors.rows_of(case, [compiled], rates, 2)[0][-2:] == ["", ""]
 
 
 def test_operations_of_products_in_place_are_those_of_others():
