@@ -102,8 +102,7 @@ def measure(
     case: Case, layouts: dict[str, list[Batch]], mode: str, repetitions: int
 ) -> tuple[list[Measured], dict[str, float]]:
     """All ways of a mode but plain torch's, who take turns; and the two rates, measured between them."""
-    torch._dynamo.reset()
-    torch._dynamo.config.recompile_limit = 64  # all models of transformers share one decorator's: 8 are soon used up
+    report.forget_compiled()
     found, passes = [], []
     models: dict[str, torch.nn.Module] = {}
     for way in ways(case.family, case.text, [mode]):

@@ -95,8 +95,7 @@ def measure(
 ) -> list[dict]:
     """Tokens a second of all contenders in all modes, in every repetition."""
     gc.collect()
-    torch._dynamo.reset()
-    torch._dynamo.config.recompile_limit = 64  # all models of transformers share one decorator's: 8 are soon used up
+    report.forget_compiled()
     steps = {}
     for name, mode in product((OURS, *stock(family)), modes):
         if mode == "tokens compiled" and not work.startswith("write"):

@@ -47,6 +47,12 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
     }
 
 
+def forget_compiled() -> None:
+    """Lets `torch.compile` begin anew, and make as many graphs as several models need."""
+    torch._dynamo.reset()
+    torch._dynamo.config.recompile_limit = 64  # all models of transformers share one decorator's: 8 are soon used up
+
+
 def take_turns(steps: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
     """Seconds of every repetition of each way, which take turns; one of each before goes uncounted."""
     seconds: dict[str, list[float]] = {way: [] for way in steps}

@@ -102,8 +102,7 @@ def make_model(case: Case, name: str) -> nn.Module:
 
 def measure(case: Case, layouts: dict[str, list[Batch]], modes: list[str], tokens: int, repetitions: int) -> list[dict]:
     """Tokens per second of all ways, who take turns; the last is first every other time."""
-    torch._dynamo.reset()
-    torch._dynamo.config.recompile_limit = 64  # all models of transformers share one decorator's: 8 are soon used up
+    report.forget_compiled()
     gc.collect()
     models = {name: make_model(case, name) for name in CONTENDERS[case.family]}
     entries, passes = [], []

@@ -37,9 +37,9 @@ class RealTokens:
 
     def drop_padding(self, x: torch.Tensor | None) -> torch.Tensor | None:
         """(B or 1, T, ...) -> (1, R, ...)."""
-        return (
-            None if x is None else x.expand(*self.shape, *x.shape[2:]).flatten(0, 1).index_select(0, self.places)[None]
-        )
+        if x is None:
+            return None
+        return x.expand(*self.shape, *x.shape[2:]).flatten(0, 1).index_select(0, self.places)[None]
 
     def restore_padding(self, x: torch.Tensor) -> torch.Tensor:
         """(1, R, ...) -> (B, T, ...), zero where there is no token."""

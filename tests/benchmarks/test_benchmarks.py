@@ -162,6 +162,21 @@ def test_inference_is_measured_on_what_all_read(family, tmp_path):
         assert all(len(way["tokens_per_second"]) == 2 for way in entry["ways"])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("mode", [mode for mode in inference.WRITING if mode != "eager"])
+def test_compiled_models_write_the_same(mode):
+    texts, written = [torch.randint(3, 500, (length,)) for length in (9, 4)], []
+    report.forget_compiled()
+    torch._dynamo.utils.counters.clear()
+    for how in ("eager", mode):
+        torch.manual_seed(0)
+        model = build(OURS, "decoder", SHAPES["toy"], 64).eval()
+        written.append(inference.make_work(OURS, "decoder", "write 2", model, texts, 4, how)())
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        assert bool(graphs) is (how == mode)
+    assert torch.equal(*written)
+
+
 def test_a_decoder_reads_the_same_in_either_layout():
     model = build(OURS, "decoder", SHAPES["toy"], 32).eval()
     texts = [torch.randint(3, 500, (length,)) for length in (5, 2, 9)]
