@@ -95,10 +95,9 @@ def test_models_learn_the_same_either_way(head, side, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_query_that_sees_nothing_has_no_gradient_whatever_its_scores(dtype):
     """Which, added to what hides keys, would be infinite for all of them, and their probabilities not a number."""
-    query, key = torch.full((1, 1, 2, 8), -8.0, dtype=dtype), torch.full((1, 1, 3, 8), 8.0, dtype=dtype)
-    mask = torch.tensor([[True, True, False], [False, False, False]])[None, None]
-    grads = narrow.differentiate(
-        torch.ones_like(query), query, key, torch.randn(1, 1, 3, 8).to(dtype), mask, 1.0, False
-    )
+    query, key, value = (torch.full((1, 1, 16, 8), number, dtype=dtype) for number in (-8.0, 8.0, 1.0))
+    mask = torch.ones(16, 16, dtype=torch.bool)
+    mask[1], mask[:, 2] = False, False
+    grads = narrow.differentiate(torch.randn_like(query), query, key, value, mask[None, None], 1.0, False)
     assert all(grad.isfinite().all() for grad in grads)
     assert not grads[0][:, :, 1].any() and not grads[1][:, :, 2].any() and not grads[2][:, :, 2].any()
