@@ -144,7 +144,7 @@ def test_memory_is_measured_in_a_process_of_its_own(tmp_path):
     choice = ["--family", "encoder-decoder", "--text", "docstrings", "--repetitions", "1", "--output", str(tmp_path)]
     memory.main(["--quick", *choice])
     (entry,) = json.loads((tmp_path / "memory-cpu.json").read_text())["entries"]
-    assert [way[0] for way, _ in entry["megabytes"]] == [*CONTENDERS["encoder-decoder"]]
+    assert [*dict.fromkeys(way[0] for way, _ in entry["megabytes"])] == [*CONTENDERS["encoder-decoder"]]
     assert all(megabytes > 0 for _, megabytes in entry["megabytes"])
 
 
