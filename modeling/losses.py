@@ -191,11 +191,11 @@ def _loss_and_gradients(
             at_once = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(places)
             for part, target in zip(logits.split(at_once), targets.split(at_once), strict=True):
                 shaped = shape_logits(part.to(wide), scale, softcap)
-                log_probs = torch.log_softmax(shaped, -1)
-                total -= log_probs.gather(1, target).sum()
+                probabilities = torch.softmax(shaped, -1)
+                total -= _log_likelihoods(shaped, probabilities, target).sum()
                 if not wanted:
                     continue
-                error = log_probs.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=wide))
+                error = probabilities.scatter_add_(1, target, -torch.ones_like(target, dtype=wide))
                 if softcap is not None:
                     error *= 1 - (shaped / softcap).square()
                 if scale != 1.0:
@@ -209,6 +209,15 @@ def _loss_and_gradients(
     for x in (total, *grads):
         x /= items.to(x.device)
     return total, *grads
+
+
+def _log_likelihoods(logits: torch.Tensor, probabilities: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Of the words `target` (N, 1), from logits (N, V) and their softmax; `log_softmax` would take exponentials again.
+
+    Not the logarithm of their own probabilities, which may be no numbers any more, but of the greatest one.
+    """
+    best, most = logits.amax(-1, keepdim=True), probabilities.amax(-1, keepdim=True)
+    return logits.gather(1, target) - best + most.log()
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor, first: bool) -> None:

@@ -188,6 +188,20 @@ def test_the_fused_loss_in_bfloat16(dtype, autocast):
     assert distance(found, expected) < (3e-2 if narrow else 1e-6)
 
 
+@pytest.mark.parametrize("gap", [0.0, 1e-3, 8.0, 60.0, 75.0, 86.0, 88.0, 100.0, 1000.0])
+def test_the_fused_loss_is_right_where_probabilities_vanish(gap):
+    """Behind the most likely word by `gap`, also where `exp(-gap)` is no number of float32."""
+    hidden, labels = torch.tensor([[gap], [0.5]], requires_grad=True), torch.tensor([1, 2])
+    weight = torch.randn(20, 1).clamp(-1, 0.5)
+    weight[:2, 0] = torch.tensor([1.0, 0.0])
+    loss = LinearCrossEntropy.apply(hidden, weight, None, labels, ONE, 1.0, None, 8)
+    (gradient,) = torch.autograd.grad(loss, hidden)
+    wide = hidden.double().detach().requires_grad_()
+    reference = F.cross_entropy(wide @ weight.double().t(), labels, reduction="sum")
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
+    assert distance(gradient, torch.autograd.grad(reference, wide)[0]) < 1e-6
+
+
 @pytest.mark.parametrize("factor", [1.0, 0.25])
 def test_the_fused_loss_goes_backward_twice(factor):
     """What it keeps is what it gives: neither sums of gradients nor what is done to them may reach it."""
