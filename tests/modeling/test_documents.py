@@ -120,6 +120,7 @@ def count_items(head, texts: list[dict]) -> int:
 
 
 GRADIENT_CASES = [(head, variant) for head, variant in CASES if head.task != "base"]
+SHIFTS = ("qa_outputs.bias", "k_proj.bias")  # move all that a softmax compares alike: only rounding is their gradient
 
 
 @pytest.mark.parametrize(("head", "variant"), GRADIENT_CASES, ids=case_name)
@@ -130,7 +131,7 @@ def test_loss_and_gradients_of_every_layout(head, variant):
     items = count_items(head, texts)
     loss, gradients = loss_and_gradients(model, [one(text) for text in texts], items)
     assert set(gradients) == {name for name, p in model.named_parameters() if p.requires_grad}
-    assert loss > 0 and all(gradient.abs().max() > 0 for gradient in gradients.values())
+    assert loss > 0 and all(gradients[name].abs().max() > 0 for name in gradients if not name.endswith(SHIFTS))
     for name, batch in {"right": padded(texts), "left": padded(texts, "left"), "flat": flattened(texts)}.items():
         if name == "left" and head.has_target and "decoder_input_ids" not in batch:
             continue

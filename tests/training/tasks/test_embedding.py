@@ -81,9 +81,11 @@ def test_ranks_are_those_among_all_partners_each_of_which_counts_once(made):
     assert scores["recall_at_1"] == pytest.approx(sum(rank == 1 for rank in ranks) / 4)
 
 
-def test_a_model_that_finds_all_alike_is_not_praised(tokenizers):
+@pytest.mark.parametrize("rounding", [0.0, 6e-8, -6e-8])
+def test_a_model_that_finds_all_alike_is_not_praised(tokenizers, rounding):
     task = TextEmbedding(tokenizers["encoder"], "encoder", Form())
-    scores = task.measure([{"vector": [1.0, 0.0], "partner": [1.0, 0.0]}] * 4, ROWS)
+    partners = [[1 + number * rounding, 0.0] for number in range(4)]
+    scores = task.measure([{"vector": [1.0, 0.0], "partner": partner} for partner in partners], ROWS)
     assert scores["mrr"] == pytest.approx(1 / 3) and scores["recall_at_1"] == 0
 
 
