@@ -120,7 +120,7 @@ def count_items(head, texts: list[dict]) -> int:
 
 
 GRADIENT_CASES = [(head, variant) for head, variant in CASES if head.task != "base"]
-SHIFTS = ("qa_outputs.bias", "k_proj.bias")  # may move all that a softmax compares alike: their gradient is rounding then
+SHIFTS = ("qa_outputs.bias", "k_proj.bias")  # may move all that a softmax compares alike: then it is rounding
 
 
 @pytest.mark.parametrize(("head", "variant"), GRADIENT_CASES, ids=case_name)
