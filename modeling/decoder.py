@@ -23,11 +23,12 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.families import TriviumDecoderConfig
 from .cache import growing_cache
-from .documents import check_paired, find_documents
+from .documents import Documents, check_paired, find_documents
 from .heads import TriviumLanguageModelingHead, documents_of, make_classifier_transform, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss, shift_next
 from .masks import cross_attention_arguments
 from .stack import TriviumPreTrainedModel, TriviumStack, refuse_cross_attention_input
+from .unpadding import Padded, RealTokens, find_real_tokens
 
 
 class TriviumDecoderPreTrainedModel(TriviumPreTrainedModel):
@@ -88,10 +89,12 @@ class TriviumDecoderModel(TriviumDecoderPreTrainedModel, TriviumStack):
             if encoder_hidden_states is not None:
                 past_key_values = EncoderDecoderCache(past_key_values, DynamicCache())
 
-        cross_attention = None
+        cross_attention = real = None
         if encoder_hidden_states is not None:
-            source = (encoder_hidden_states, encoder_attention_mask, encoder_position_ids, cu_seq_lens_k)
-            cross_attention = self._cross_attention(inputs_embeds, documents, past_key_values, *source)
+            target = Padded(inputs_embeds, attention_mask, position_ids)
+            source = Padded(encoder_hidden_states, encoder_attention_mask, encoder_position_ids)
+            cross = self._cross_attention(target, documents, past_key_values, source, cu_seq_lens_k)
+            encoder_hidden_states, cross_attention, real = cross
         hidden = self.run(
             inputs_embeds,
             attention_mask,
@@ -101,6 +104,7 @@ class TriviumDecoderModel(TriviumDecoderPreTrainedModel, TriviumStack):
             self_attention_cache=growing_cache(past_key_values),
             encoder_hidden_states=encoder_hidden_states,
             cross_attention=cross_attention,
+            real=real,
             **kwargs,
         )
         return BaseModelOutputWithPastAndCrossAttentions(
@@ -108,16 +112,34 @@ class TriviumDecoderModel(TriviumDecoderPreTrainedModel, TriviumStack):
         )
 
     def _cross_attention(
-        self, inputs_embeds, documents, cache, encoder_hidden_states, attention_mask, position_ids, cu_seq_lens
-    ) -> dict:
-        """The arguments of the cross-attention, after a look at whether both sides hold the same documents."""
-        keys = None
+        self,
+        target: Padded,
+        documents: Documents | None,
+        cache: Cache | None,
+        source: Padded,
+        cu_seq_lens: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, dict, RealTokens | None]:
+        """The states to attend to, the arguments of the cross-attention, and the target's tokens if both lose padding.
+
+        Raises:
+            InputError: two sides that do not hold the same documents.
+        """
+        keys = real = None
+        shape = source.states.shape[:2]
         if not (isinstance(cache, EncoderDecoderCache) and cache.is_updated.get(0)):
-            keys = find_documents(encoder_hidden_states.shape[:2], position_ids, attention_mask, None, cu_seq_lens)
+            keys = find_documents(shape, source.position_ids, source.attention_mask, None, cu_seq_lens)
         check_paired(documents, keys)
-        return cross_attention_arguments(
-            self.config, inputs_embeds, encoder_hidden_states, attention_mask, documents, keys, self.training
+        states = source.states
+        if documents is None and cache is None:
+            pair = find_real_tokens(self.config, self.layers, None, target, source)
+            if pair is not None:
+                real, real_source = pair
+                states = real_source.drop_padding(states)
+                documents, keys = real.documents, real_source.documents
+        arguments = cross_attention_arguments(
+            self.config, target.states, states, source.attention_mask, documents, keys, self.training
         )
+        return states, arguments, real
 
 
 class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageModelingHead, GenerationMixin):
@@ -155,6 +177,7 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
 
         Args:
             labels: (B, T), the tokens themselves (-100 = none); they are shifted here, and never across documents.
+            use_cache: `None` = as configured, but not in training with labels.
             shift_labels: (B, T), labels that are shifted already. By keyword only: `Trainer` takes every named argument
                 that speaks of labels for one without which a batch cannot be evaluated.
             logits_to_keep: how many last positions get logits (0 = all), or their indices.
@@ -170,7 +193,7 @@ class TriviumDecoderForCausalLM(TriviumDecoderPreTrainedModel, TriviumLanguageMo
             inputs_embeds,
             encoder_hidden_states,
             encoder_attention_mask,
-            use_cache=use_cache,
+            use_cache=self.fills_cache(labels if shift_labels is None else shift_labels, use_cache),
             **kwargs,
         )
         hidden = outputs.last_hidden_state

@@ -31,6 +31,7 @@ from .encoder import TriviumEncoderModel
 from .heads import TriviumLanguageModelingHead, documents_of, make_classifier_transform, pool_last
 from .losses import Items, cross_entropy, question_answering_loss, sequence_classification_loss
 from .stack import TriviumPreTrainedModel
+from .unpadding import mask_of_labels
 
 
 class TriviumEncoderDecoderPreTrainedModel(TriviumPreTrainedModel):
@@ -218,7 +219,7 @@ class TriviumEncoderDecoderForConditionalGeneration(
         Args:
             labels: (B, T), the target tokens (-100 = none); the decoder reads them one step later unless given its
                 input.
-            logits_to_keep, num_items_in_batch, return_logits: as in [`TriviumDecoderForCausalLM`].
+            use_cache, logits_to_keep, num_items_in_batch, return_logits: as in [`TriviumDecoderForCausalLM`].
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             documents = find_documents(
@@ -229,6 +230,10 @@ class TriviumEncoderDecoderForConditionalGeneration(
             else:
                 tokens = (self.config.decoder_start_token_id, self.config.pad_token_id)
                 decoder_input_ids = shift_right(labels, documents.starts, *tokens)
+        use_cache = self.fills_cache(labels, use_cache)
+        told = (decoder_attention_mask, decoder_position_ids, past_key_values, kwargs.get("cu_seq_lens_q"))
+        if not use_cache and not self.returns_logits(labels, return_logits) and all(x is None for x in told):
+            decoder_attention_mask = mask_of_labels(self.config.decoder, labels)
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -318,7 +323,7 @@ class TriviumEncoderDecoderReader(TriviumEncoderDecoderPreTrainedModel):
             None,
             inputs_embeds,
             decoder_inputs_embeds,
-            use_cache=use_cache,
+            use_cache=bool(use_cache),  # nobody goes on writing, unless asked
             **kwargs,
         )
         documents = documents_of(outputs.last_hidden_state, decoder_position_ids, decoder_attention_mask, kwargs)

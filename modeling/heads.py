@@ -87,6 +87,15 @@ class TriviumLanguageModelingHead:
         config = self.config.get_text_config(decoder=True)
         return shape_logits(logits, config.logit_scale, config.final_logit_softcapping)
 
+    def fills_cache(self, labels: torch.Tensor | None, asked: bool | None) -> bool:
+        """`use_cache` as asked or configured; unless asked not in training on labels, behind which nobody writes."""
+        trains = self.training and labels is not None
+        return (self.config.use_cache and not trains) if asked is None else asked
+
+    def returns_logits(self, labels: torch.Tensor | None, asked: bool | None) -> bool:
+        """Whether all are made: as asked or, if nobody did, unless labels are all that they are for."""
+        return labels is None or not self.training if asked is None else asked
+
     def write(
         self,
         hidden: torch.Tensor,
@@ -100,10 +109,8 @@ class TriviumLanguageModelingHead:
         Logits (B, T or fewer, V) are left out where nobody reads them: in training with labels, unless `return_logits`.
         Where they are all there, the loss is made from them.
         """
-        if return_logits is None:
-            return_logits = labels is None or not self.training
         logits = None
-        if return_logits:
+        if self.returns_logits(labels, return_logits):
             logits = self.shape_logits(self.lm_head(self.transform(keep_positions(hidden, logits_to_keep))))
         if labels is None:
             return None, logits

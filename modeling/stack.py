@@ -24,7 +24,7 @@ from .embeddings import TriviumEmbeddings, TriviumTokenEmbedding
 from .masks import self_attention_arguments
 from .normalization import TriviumRMSNorm, make_norm
 from .positions import TriviumAlibiBias, TriviumRelativeBias, rotary_embeddings
-from .unpadding import PaddingCache, find_real_tokens
+from .unpadding import Padded, PaddingCache, RealTokens, find_real_tokens
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NO_SAFETENSORS = re.compile(r"file named model\S*\.safetensors")  # what transformers says of a folder or repository
@@ -177,14 +177,17 @@ class TriviumStack(TriviumPreTrainedModel):
         self_attention_cache: Cache | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         cross_attention: dict | None = None,
+        real: RealTokens | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        """Embeddings (B, T, hidden) -> hidden states of the last block, normed, (B, T, hidden)."""
+        """Embeddings (B, T, hidden) -> hidden states of the last block, normed, (B, T, hidden).
+
+        `real` are the tokens to be read of the embeddings, if what the cross-attention is given has lost its padding.
+        """
         kwargs = {name: value for name, value in kwargs.items() if name not in LENGTH_ARGUMENTS}
-        real = None
         if documents is None and encoder_hidden_states is None:
-            batch = (inputs_embeds, attention_mask, position_ids, self_attention_cache)
-            real = find_real_tokens(self.config, self.layers, *batch)
+            rows = Padded(inputs_embeds, attention_mask, position_ids)
+            (real,) = find_real_tokens(self.config, self.layers, self_attention_cache, rows) or (None,)
         if real is not None:
             position_ids, documents, attention_mask = None, real.documents, None
             inputs_embeds, token_type_ids = map(real.drop_padding, (inputs_embeds, token_type_ids))

@@ -6,6 +6,7 @@ Shapes: B rows, T tokens a row, R real tokens of all rows, G key-value heads, D 
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -48,6 +49,27 @@ class RealTokens:
         return rows.unflatten(0, self.shape)
 
 
+class Padded(NamedTuple):
+    """Rows that a stack reads, or attends to.
+
+    Attributes:
+        states: (B, T, width).
+        attention_mask: as the stack was given it.
+        position_ids: (B or 1, T), if they are given.
+    """
+
+    states: torch.Tensor
+    attention_mask: torch.Tensor | dict | None
+    position_ids: torch.Tensor | None = None
+
+    @property
+    def real(self) -> torch.Tensor:
+        """(B, T) bool, of a mask that is none or (B, T)."""
+        if isinstance(self.attention_mask, torch.Tensor):
+            return self.attention_mask.bool()
+        return torch.ones(self.states.shape[:2], dtype=torch.bool, device=self.states.device)
+
+
 class PaddingCache:
     """An empty cache that is filled, padded, while the attention of the prompt goes on without padding."""
 
@@ -65,45 +87,77 @@ class PaddingCache:
 
 
 def find_real_tokens(
-    config: TriviumConfig,
-    layers: nn.ModuleList,
-    inputs_embeds: torch.Tensor,
-    attention_mask: torch.Tensor | dict | None,
-    position_ids: torch.Tensor | None,
-    cache: Cache | None,
-) -> RealTokens | None:
-    """The real tokens of a batch (B, T, hidden) that is read faster without its padding, or `None`.
+    config: TriviumConfig, layers: nn.ModuleList, cache: Cache | None, *sides: Padded
+) -> list[RealTokens] | None:
+    """The real tokens of a batch that is read faster without its padding, or `None`.
 
     It is not where the user chose another attention, where a graph is traced, whose shapes may not depend on values,
     where a cache holds tokens already, where tokens of a row do not lie side by side, and where hooks expect rows.
 
     Args:
         layers: the blocks.
-        attention_mask, position_ids, cache: as the stack was given them.
+        cache: that of the self-attention, as the stack was given it.
+        sides: what the stack reads and, if it attends to an encoder, the encoder's states: row i of the one sees row i
+            of the other, so that both lose their padding or neither.
     """
-    shape = inputs_embeds.shape[:2]
-    if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != shape:
+    if all(side.attention_mask is None for side in sides) or not all(map(_has_mask_of_rows, sides)):
         return None
-    if config._attn_implementation_chosen and config._attn_implementation != NAME:
+    states = sides[0].states
+    if not _may_drop(config, states) or (cache is not None and cache.get_seq_length() > 0):
         return None
-    if is_tracing(inputs_embeds) or (cache is not None and cache.get_seq_length() > 0):
+    cost = starting_cost(config, states, layers.training)
+    if math.isinf(cost) or len({side.states.device for side in sides}) > 1:  # before anything waits for the device
         return None
-    cost = starting_cost(config, inputs_embeds, layers.training)
-    if math.isinf(cost):  # before anything waits for the device
+    masks = [side.real for side in sides]
+    starts = [real & ~pad(real[:, :-1], (1, 0)) for real in masks]
+    counts = [(x.sum(), first.sum(), x.any(-1).sum()) for x, first in zip(masks, starts, strict=True)]
+    counts = torch.stack([torch.stack(numbers) for numbers in counts]).tolist()
+    if any(texts != rows or not tokens for tokens, texts, rows in counts):
         return None
-    real = attention_mask.bool()
-    starts = real & ~pad(real[:, :-1], (1, 0))
-    tokens, texts, rows = torch.stack([real.sum(), starts.sum(), real.any(-1).sum()]).tolist()
-    saved = real.numel() - tokens
-    if texts != rows or not tokens or saved < LEAST_SHARE * real.numel():
+    if len(sides) > 1 and any(rows < len(states) for _, _, rows in counts):
+        return None  # an empty row is no document, and would be missed on the other side
+    saved = [real.numel() - tokens for real, (tokens, _, _) in zip(masks, counts, strict=True)]
+    if sum(saved) < LEAST_SHARE * sum(real.numel() for real in masks):
         return None
-    if saved * inputs_embeds.shape[-1] < max(LEAST_SIZE, rows * cost) or _have_hooks(layers):
+    numbers = sum(tokens * side.states.shape[-1] for tokens, side in zip(saved, sides, strict=True))
+    if numbers < max(LEAST_SIZE, counts[0][2] * cost) or _have_hooks(layers):
         return None
+    return [_lay_end_to_end(*parts) for parts in zip(masks, starts, (side.position_ids for side in sides), strict=True)]
+
+
+def mask_of_labels(config: TriviumConfig, labels: torch.Tensor) -> torch.Tensor | None:
+    """(B, T) bool: what a decoder has to read for its labels (B, T; -100 = none), of each row all up to the last one.
+
+    `None` where that is nearly all, or padding is not dropped.
+    """
+    if not _may_drop(config, labels):
+        return None
+    real = (labels != -100).flip(-1).cumsum(-1).flip(-1) > 0
+    real[:, 0] = True  # a row without a label stays a text
+    return None if (~real).sum() < LEAST_SHARE * real.numel() else real
+
+
+def _may_drop(config: TriviumConfig, x: torch.Tensor) -> bool:
+    """Whether no other attention was chosen and no graph is traced."""
+    chosen = config._attn_implementation_chosen and config._attn_implementation != NAME
+    return not chosen and not is_tracing(x)
+
+
+def _lay_end_to_end(real: torch.Tensor, starts: torch.Tensor, position_ids: torch.Tensor | None) -> RealTokens:
+    """From where tokens are real and where texts start, both (B, T), and their positions (B or 1, T), if given."""
     places = real.flatten().nonzero().squeeze(-1)
     starts = starts.flatten()[places][None]
-    counted = real.long().cumsum(-1) - 1 if position_ids is None else position_ids.expand(shape)
+    counted = real.long().cumsum(-1) - 1 if position_ids is None else position_ids.expand(real.shape)
     documents = Documents(starts, starts.long().cumsum(-1) - 1, counted.flatten()[places][None])
-    return RealTokens(places, (shape[0], shape[1]), documents)
+    return RealTokens(places, (real.shape[0], real.shape[1]), documents)
+
+
+def _has_mask_of_rows(side: Padded) -> bool:
+    """Whether the mask says of each token whether it is real, and lies where the states do; none says that all are."""
+    mask, states = side.attention_mask, side.states
+    if mask is None:
+        return True
+    return isinstance(mask, torch.Tensor) and mask.shape == states.shape[:2] and mask.device == states.device
 
 
 def _have_hooks(layers: nn.ModuleList) -> bool:

@@ -123,6 +123,19 @@ def test_sliding_layers_forget(variant):
         assert held == 20 if kind == "full_attention" else held <= model.config.sliding_window
 
 
+@pytest.mark.parametrize("head", [DECODER, ENCODER_DECODER], ids=str)
+def test_training_on_labels_keeps_no_cache_unless_asked(head):
+    """Behind labels nobody goes on writing; what is evaluated may be."""
+    model = make_model(head)
+    batch = padded(draw_texts(head, model.config, labels=True))
+
+    def cached(training, **asked):
+        return model.train(training)(**batch, **asked).past_key_values is not None
+
+    assert model.config.use_cache and cached(False) and not cached(True)
+    assert cached(True, use_cache=True) and not cached(False, use_cache=False)
+
+
 @torch.no_grad()
 def test_logits_to_keep():
     for head in (DECODER, ENCODER_DECODER):

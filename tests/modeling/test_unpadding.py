@@ -7,24 +7,50 @@ import torch
 from accelerate.utils import send_to_device
 from transformers import DynamicCache, StaticCache
 
-from tests.families import CASES, HEADS, case_name, distance, draw_texts, make_model, padded, per_text, run_one_by_one
+from tests.families import (
+    CASES,
+    HEADS,
+    IGNORE,
+    case_name,
+    distance,
+    draw_texts,
+    make_model,
+    padded,
+    per_text,
+    run_one_by_one,
+)
 from tests.modeling.test_documents import count_items, loss_and_gradients
-from trivium.modeling import stack, unpadding
+from trivium.modeling import decoder, stack, unpadding
 from trivium.modeling.documents import find_documents
 from trivium.modeling.varlen import starting_cost
 
 DECODER = next(head for head in HEADS if str(head) == "decoder-lm")
 ENCODER = next(head for head in HEADS if str(head) == "encoder-lm")
+SEQ2SEQ = next(head for head in HEADS if str(head) == "encoder_decoder-lm")
+
+
+SOURCES, TARGETS = [5, 9, 1, 5], [3, 2, 6, 1]
+
+
+def lengths_of(found) -> list:
+    """Tokens of each text, side by side."""
+    return [real and real.documents.lengths for real in found]
 
 
 @pytest.fixture
 def found(monkeypatch):
-    """What the stacks found of real tokens, call by call; no batch is too small."""
-    calls = []
+    """What the stacks found of real tokens, call by call and side by side; no batch is too small."""
+    sides = []
+
+    def find(*batch):
+        found = unpadding.find_real_tokens(*batch)
+        sides.extend(found or [None])
+        return found
+
     monkeypatch.setattr(unpadding, "LEAST_SIZE", 0)
-    monkeypatch.setattr(stack, "find_real_tokens", lambda *batch: calls.append(real(*batch)) or calls[-1])
-    real = unpadding.find_real_tokens
-    return calls
+    for module in (stack, decoder):
+        monkeypatch.setattr(module, "find_real_tokens", find)
+    return sides
 
 
 def without_unpadding(model):
@@ -39,12 +65,17 @@ def test_a_padded_batch_says_the_same(head, variant, side, found):
     """As each text alone; its loss and gradients as those of the batch with its padding."""
     if side == "left" and head.reads_source_twice:
         pytest.skip("an encoder-decoder that makes its decoder's input wants padding on the right")
-    model = make_model(head, variant, torch.float64)
+    no_cache = {"use_cache": False} if head.has_target else {}
+    model = make_model(head, variant, torch.float64, **no_cache)
     texts = draw_texts(head, model.config)
     with torch.no_grad():
         said = per_text(head, model(**padded(texts, side)), texts, side)
+    reads = [SOURCES]
+    if head.family == "encoder_decoder" and head.has_base:
+        reads += [TARGETS if head.has_target else SOURCES, SOURCES]
+    assert lengths_of(found) == reads
+    with torch.no_grad():
         assert distance(said, run_one_by_one(model, head, texts)) < 1e-10
-    assert found[0] is not None and found[0].documents.lengths == [5, 9, 1, 5]
     if head.task == "base" or (side == "left" and head.has_target):
         return
     texts = draw_texts(head, model.config, labels=True)
@@ -55,6 +86,43 @@ def test_a_padded_batch_says_the_same(head, variant, side, found):
     assert any(found[:reads]) and not any(found[reads:])
     assert loss == pytest.approx(plain, abs=1e-10)
     assert distance(list(gradients.values()), [plain_gradients[name] for name in gradients]) < 1e-9
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["input", "no-input"])
+@pytest.mark.parametrize("variant", ["plain", "sliding", "relative", "learned", "softcaps", "mixed-positions"])
+def test_labels_tell_what_a_decoder_has_to_read(variant, given, found):
+    """Seq2seq collators send no mask for it, and pad it behind the labels that they fill up with -100."""
+    model = make_model(SEQ2SEQ, variant, torch.float64).train()
+    texts = draw_texts(SEQ2SEQ, model.config, labels=True)
+    texts[0]["labels"] = torch.tensor([IGNORE, 7, IGNORE])
+    texts[1]["labels"][:] = IGNORE
+    batch = padded(texts)
+    del batch["decoder_attention_mask"]
+    if not given:
+        del batch["decoder_input_ids"]
+    items = count_items(SEQ2SEQ, texts)
+    loss, gradients = loss_and_gradients(model, [batch], items)
+    assert lengths_of(found) == [SOURCES, [2, 1, 6, 1], SOURCES]
+    plain, plain_gradients = loss_and_gradients(without_unpadding(model), [batch], items)
+    assert loss == pytest.approx(plain, abs=1e-10)
+    assert distance(list(gradients.values()), [plain_gradients[name] for name in gradients]) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "change",
+    {
+        "a mask": {"decoder_attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1]])},
+        "positions": {"decoder_position_ids": torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]])},
+        "logits": {"return_logits": True},
+    }.values(),
+    ids=["a mask", "positions", "logits"],
+)
+def test_what_is_said_of_the_target_or_asked_of_it_counts(change, found):
+    """Then no label takes a token away, while the source loses its padding all the same."""
+    model = make_model(SEQ2SEQ).train()
+    labels = torch.tensor([[5, 6, 7, 8], [5, IGNORE, IGNORE, IGNORE]])
+    model(**pad_rows((5, 1)), labels=labels, **change)
+    assert lengths_of(found) == [[5, 1], [4, 4], [5, 1]]
 
 
 @torch.no_grad()
@@ -166,6 +234,19 @@ def test_segments_and_positions_may_be_those_of_all_rows(found):
     plain = without_unpadding(model)(**batch | shared).logits
     real = batch["attention_mask"].bool()
     assert found[0] is not None and distance(said[real], plain[real]) < 1e-10
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_where_one_side_has_an_empty_row_both_keep_their_padding(side, found):
+    model = make_model(SEQ2SEQ, dtype=torch.float64, use_cache=False)
+    texts = draw_texts(SEQ2SEQ, model.config)
+    batch = padded(texts)
+    batch["attention_mask" if side == "source" else "decoder_attention_mask"][1] = 0
+    said = model(**batch).logits
+    assert found[1] is None
+    (third,), (fourth,) = run_one_by_one(model, SEQ2SEQ, texts[2:])
+    assert distance([said[2, :6], said[3, :1]], [third, fourth]) < 1e-10
 
 
 @torch.no_grad()
