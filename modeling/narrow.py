@@ -17,6 +17,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..configuration.bundle import own_name
 from .precision import HALF, narrowed
+from .rules import only_hides
+from .writing import attend_one, attend_one_operator, is_written
 
 LONGEST = 512 * 512  # scores of a head; with twice as many tokens torch's kernel may be the faster one
 MULTIPLE = 16  # of tokens: at 192 of them the gradients take half the time that they take at 189
@@ -45,22 +47,20 @@ def narrow_attention_forward(
     is_causal: bool | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """The attention interface of transformers: sdpa, with faster gradients where it can be.
+    """The attention interface of transformers: sdpa, with faster gradients, and faster when it writes, where it can be.
 
     query (B, H, T, D), key and value (B, G, S, D) -> (B, T, H, D) and no weights.
     """
     query, key, value = map(narrowed, (query, key, value))
-    learns = torch.is_grad_enabled() and query.requires_grad and not dropout and _only_hides(attention_mask)
+    if is_written(query, key, value, attention_mask, dropout):
+        attend = attend_one_operator if torch.compiler.is_compiling() else attend_one
+        return attend(query, key, value, attention_mask, float(scaling)).transpose(1, 2), None
+    learns = torch.is_grad_enabled() and query.requires_grad and not dropout and only_hides(attention_mask)
     if not learns or not is_narrow(query) or not is_short(query.shape[2], key.shape[2]):
         options = {"scaling": scaling, "dropout": dropout, "is_causal": is_causal}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options, **kwargs)
     causal = query.shape[2] > 1 and attention_mask is None and (module.is_causal if is_causal is None else is_causal)
     return attend_narrow(query, key, value, attention_mask, float(scaling), causal).transpose(1, 2), None
-
-
-def _only_hides(mask: torch.Tensor | None) -> bool:
-    """Whether a mask adds nothing to scores, and is the same for all heads."""
-    return mask is None or (mask.dtype == torch.bool and mask.shape[1] == 1)
 
 
 def even(queries: int, keys: int) -> tuple[int, int]:

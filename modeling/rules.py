@@ -1,4 +1,4 @@
-"""Who sees whom within a document, and how scores are made: what attention over documents needs to know of a layer."""
+"""Who sees whom, and how scores are made: what ways to attend have to know of a layer and of a mask."""
 
 from typing import NamedTuple
 
@@ -24,3 +24,8 @@ def visible(rows: int, columns: int, rule: Rule, device: torch.device, explicit:
     if not causal:
         return distance.abs() <= window
     return (distance >= 0) & (distance < window) if narrow else distance >= 0
+
+
+def only_hides(mask: torch.Tensor | None) -> bool:
+    """Whether a mask (B or 1, 1 or H, T or 1, S) adds nothing to scores, and is the same for all heads."""
+    return mask is None or (mask.dtype == torch.bool and mask.shape[1] == 1)
