@@ -18,9 +18,9 @@ from ..configuration.bundle import own_name
 from .precision import HALF, widen
 from .rules import only_hides
 
-AT_ONCE = 2**18  # numbers of keys, and as many of values
-LEAST = {True: 2**14, False: 2**20}  # numbers of keys, in half precision or not, below which the kernel is faster
-ONE_MORE = 2**14  # numbers of keys that take as long as to start on one more row
+AT_ONCE = 2**19  # numbers of keys, and as many of values
+LEAST = {True: 2**18, False: 2**20}  # numbers of keys, in half precision or not, below which the kernel is faster
+ONE_MORE = 2**14  # numbers of keys that take as long as to start once more, on rows of another span
 
 
 def is_written(
@@ -69,7 +69,8 @@ def _spans(mask: torch.Tensor | None, batch: int, length: int, width: int) -> li
     counts, starts, ends = real.sum(1), real.argmax(1), length - real[:, ::-1].argmax(1)
     if not counts.all() or (ends - starts != counts).any():
         return None
-    if (length - counts).sum() * width < ONE_MORE * len(real):
+    changes = ((starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1])).sum()
+    if (length - counts).sum() * width < ONE_MORE * changes:
         return None
     spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
     return spans * (batch // len(spans))

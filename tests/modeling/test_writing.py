@@ -157,8 +157,8 @@ def test_some_are_left_to_torch():
     assert not written(mask=torch.ones(2, 4, 1, 2048).bool())
     assert not written(key=torch.ones(2, 4, 2047, 64))
     assert not written(mask=None)
-    half = dict(query=torch.ones(1, 4, 1, 64).bfloat16(), key=torch.ones(1, 4, 64, 64).bfloat16())
-    for mask in (None, torch.zeros(1, 4, 1, 64).bfloat16()):
+    half = dict(query=torch.ones(1, 4, 1, 64).bfloat16(), key=torch.ones(1, 4, 1024, 64).bfloat16())
+    for mask in (None, torch.zeros(1, 4, 1, 1024).bfloat16()):
         assert written(**half, mask=mask)
         assert not written(**half | {"key": half["key"][:, :, 1:]}, mask=mask)
     with torch.no_grad():
