@@ -52,7 +52,7 @@ def narrow_attention_forward(
     query (B, H, T, D), key and value (B, G, S, D) -> (B, T, H, D) and no weights.
     """
     query, key, value = map(narrowed, (query, key, value))
-    if is_written(query, key, value, attention_mask, dropout):
+    if is_written(query, key, value, dropout):
         attend = attend_one_operator if torch.compiler.is_compiling() else attend_one
         return attend(query, key, value, attention_mask, float(scaling)).transpose(1, 2), None
     learns = torch.is_grad_enabled() and query.requires_grad and not dropout and only_hides(attention_mask)

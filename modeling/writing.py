@@ -1,8 +1,8 @@
-"""Attention of one new token a row to the keys and values in a cache, on a CPU: what writing spends its time on.
+"""Attention of one new token a row to a cache in half precision, on a CPU: what writing spends its time on.
 
-torch's kernel reads the padding before a prompt, and the empty places of a static cache, with the rest, and in half
-precision it takes longer for one query than the same in float32. Here each row is read from its first token to its
-last one, widened to float32, as many heads at a time as the processor's cache holds (`python -m benchmarks.writing`).
+torch's kernel takes several times as long for one query as the same in float32, and reads the padding before a prompt
+and the empty places of a static cache with the rest. Here keys and values are widened, as many at a time as the
+processor's cache holds, and each row is read from its first token to its last one (`python -m benchmarks.writing`).
 
 Shapes: B rows, S keys, H query heads, G key-value heads, D head width.
 """
@@ -19,20 +19,15 @@ from .precision import HALF, widen
 from .rules import only_hides
 
 AT_ONCE = 2**19  # numbers of keys, and as many of values
-LEAST = {True: 2**18, False: 2**20}  # numbers of keys, in half precision or not, below which the kernel is faster
-ONE_MORE = 2**14  # numbers of keys that take as long as to start once more, on rows of another span
+LEAST = 2**18  # numbers of keys, below which the kernel is as fast
+ONE_MORE = 2**15  # numbers of keys that take as long as to start once more, on rows of another span
 
 
-def is_written(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, dropout: float
-) -> bool:
+def is_written(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> bool:
     """Whether [`attend_one`] is the faster one, and nobody needs gradients or a graph without its operator."""
-    if query.device.type != "cpu" or query.shape[2] != 1 or dropout:
+    if query.device.type != "cpu" or query.dtype not in HALF or query.shape[2] != 1 or key.numel() < LEAST or dropout:
         return False
     if torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value)):
-        return False
-    half = query.dtype in HALF
-    if key.numel() < LEAST[half] or not (half or (mask is not None and only_hides(mask))):
         return False
     compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
     return compiled or not is_tracing(query)
@@ -54,7 +49,7 @@ def attend_one(
         bias = widen(mask.expand(batch, groups if mask.shape[1] == 1 else -1, 1, length).reshape(len(keys), -1, length))
     queries = widen(query).reshape(batch * groups, -1, width)  # heads that share keys are queries of one head
     out = query.new_empty(queries.shape)
-    for heads, seen in _blocks(spans or [(0, length)] * batch, groups, width, query.dtype in HALF):
+    for heads, seen in _blocks(spans or [(0, length)] * batch, groups, width):
         sides = (queries[None, heads], widen(keys[None, heads, seen]), widen(values[None, heads, seen]))
         rule = None if bias is None else bias[None, heads]
         out[heads] = F.scaled_dot_product_attention(*sides, rule, scale=scaling)[0]
@@ -76,12 +71,12 @@ def _spans(mask: torch.Tensor | None, batch: int, length: int, width: int) -> li
     return spans * (batch // len(spans))
 
 
-def _blocks(spans: list[tuple[int, int]], groups: int, width: int, copied: bool) -> Iterator[tuple[slice, slice]]:
-    """Which of the B G heads to take together, and which keys of theirs; what is `copied` has to fit in the cache."""
+def _blocks(spans: list[tuple[int, int]], groups: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Which of the B G heads to take together, and which keys of theirs, so that their copies fit in the cache."""
     first = 0
     for (start, stop), rows in groupby(spans):
         last = first + groups * len(list(rows))
-        size = max(1, AT_ONCE // ((stop - start) * width)) if copied else last - first
+        size = max(1, AT_ONCE // ((stop - start) * width))
         for head in range(first, last, size):
             yield slice(head, min(head + size, last)), slice(start, stop)
         first = last

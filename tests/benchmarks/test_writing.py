@@ -8,11 +8,10 @@ from benchmarks import writing
 
 
 @pytest.mark.parametrize("lengths", ["equal", "different"])
-@pytest.mark.parametrize("dtype", writing.DTYPES)
-def test_both_ways_say_the_same(dtype, lengths):
-    case = writing.Case(dtype, 4, 4, 32, 400, lengths)
+def test_both_ways_say_the_same(lengths):
+    case = writing.Case(4, 4, 32, 400, lengths)
     first, second = (step().double() for step in writing.make_steps(case).values())
-    assert (first - second).norm() < (0.01 if dtype == "bf16" else 1e-6) * first.norm()
+    assert (first - second).norm() < 0.01 * first.norm()
 
 
 def test_writing_is_measured(tmp_path):

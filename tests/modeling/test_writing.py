@@ -52,8 +52,9 @@ def reference(query, key, value, mask, scaling) -> torch.Tensor:
 
 @pytest.fixture
 def small(monkeypatch):
-    """No cache is too small, no row too short."""
-    monkeypatch.setattr(writing, "LEAST", {True: 0, False: 0})
+    """No cache is too small, no row too short and, so that nothing is taken for rounding, no precision too wide."""
+    monkeypatch.setattr(writing, "HALF", (torch.float64, torch.float32, *writing.HALF))
+    monkeypatch.setattr(writing, "LEAST", 0)
     monkeypatch.setattr(writing, "ONE_MORE", 0)
 
 
@@ -92,11 +93,9 @@ def test_rows_are_read_from_their_first_token_to_their_last(mask, expected, smal
 
 def test_heads_are_taken_as_many_as_fit(monkeypatch):
     monkeypatch.setattr(writing, "AT_ONCE", 3 * 41 * WIDTH)
-    spans = [(0, 41), (0, 41), (40, 41)]
-    taken = [(heads.start, heads.stop) for heads, _ in writing._blocks(spans, GROUPS, WIDTH, copied=True)]
-    assert taken == [(0, 3), (3, 4), (4, 6)]
-    taken = [(heads.start, heads.stop) for heads, _ in writing._blocks(spans, GROUPS, WIDTH, copied=False)]
-    assert taken == [(0, 4), (4, 6)]
+    blocks = list(writing._blocks([(0, 41), (0, 41), (40, 41)], GROUPS, WIDTH))
+    assert [(heads.start, heads.stop) for heads, _ in blocks] == [(0, 3), (3, 4), (4, 6)]
+    assert [(seen.start, seen.stop) for _, seen in blocks] == [(0, 41), (0, 41), (40, 41)]
 
 
 @pytest.mark.parametrize("kind", ["none", "left", "added"])
@@ -131,8 +130,8 @@ def test_models_write_the_same_either_way(head, variant, cache, small, attended,
     )
     options |= {} if cache is None else dict(cache_implementation=cache, disable_compile=True)
     said = model.generate(**batch, pad_token_id=0, use_cache=True, **options)
-    assert bool(attended) is (variant != "relative" or head.family == "encoder_decoder")
     count = len(attended)
+    assert count >= 8  # layers and tokens after the first
     monkeypatch.setattr(narrow, "is_written", lambda *inputs: False)
     plain = model.generate(**batch, pad_token_id=0, use_cache=True, **options)
     assert len(attended) == count
@@ -140,29 +139,20 @@ def test_models_write_the_same_either_way(head, variant, cache, small, attended,
     assert distance(list(said.logits), list(plain.logits)) < 1e-10
 
 
-def written(**changes) -> bool:
-    """Whether a new token of a cache that is large enough is attended from row by row."""
-    inputs = dict(query=torch.ones(2, 4, 1, 64), key=torch.ones(2, 4, 2048, 64), mask=torch.ones(2, 1, 1, 2048).bool())
-    inputs |= changes
-    return writing.is_written(inputs["query"], inputs["key"], inputs["key"], inputs["mask"], inputs.get("dropout", 0.0))
+def written(dtype=torch.bfloat16, queries=1, keys=1024, dropout=0.0, learns=False) -> bool:
+    """Whether a new token of four heads of 64 is attended from by ours."""
+    query = torch.ones(1, 4, queries, 64, dtype=dtype, requires_grad=learns)
+    key = torch.ones(1, 4, keys, 64, dtype=dtype)
+    return writing.is_written(query, key, key, dropout)
 
 
 def test_some_are_left_to_torch():
-    """Others than one query, what learns, small caches, and in float32 whatever has nothing to hide of all heads."""
-    assert written()
-    assert not written(query=torch.ones(2, 4, 2, 64))
-    assert not written(query=torch.ones(2, 4, 1, 64, requires_grad=True))
-    assert not written(dropout=0.1)
-    assert not written(mask=torch.zeros(2, 1, 1, 2048))
-    assert not written(mask=torch.ones(2, 4, 1, 2048).bool())
-    assert not written(key=torch.ones(2, 4, 2047, 64))
-    assert not written(mask=None)
-    half = dict(query=torch.ones(1, 4, 1, 64).bfloat16(), key=torch.ones(1, 4, 1024, 64).bfloat16())
-    for mask in (None, torch.zeros(1, 4, 1, 1024).bfloat16()):
-        assert written(**half, mask=mask)
-        assert not written(**half | {"key": half["key"][:, :, 1:]}, mask=mask)
+    """Other precisions, several queries, small caches, dropout, and what learns."""
+    assert written() and written(torch.float16)
+    assert not written(torch.float32) and not written(queries=2) and not written(keys=1023) and not written(dropout=0.1)
+    assert not written(learns=True)
     with torch.no_grad():
-        assert written(query=torch.ones(2, 4, 1, 64, requires_grad=True))
+        assert written(learns=True)
 
 
 class Step(torch.nn.Module):
