@@ -114,7 +114,7 @@ def find_real_tokens(
     counts = torch.stack([torch.stack(numbers) for numbers in counts]).tolist()
     if any(texts != rows or not tokens for tokens, texts, rows in counts):
         return None
-    if len(sides) > 1 and any(rows < len(states) for _, _, rows in counts):
+    if len(sides) > 1 and any(rows != len(states) for _, _, rows in counts):
         return None  # an empty row is no document, and would be missed on the other side
     saved = [real.numel() - tokens for real, (tokens, _, _) in zip(masks, counts, strict=True)]
     if sum(saved) < LEAST_SHARE * sum(real.numel() for real in masks):
