@@ -231,9 +231,10 @@ class TriviumEncoderDecoderForConditionalGeneration(
                 tokens = (self.config.decoder_start_token_id, self.config.pad_token_id)
                 decoder_input_ids = shift_right(labels, documents.starts, *tokens)
         use_cache = self.fills_cache(labels, use_cache)
-        told = (decoder_attention_mask, decoder_position_ids, past_key_values, kwargs.get("cu_seq_lens_q"))
-        if not use_cache and not self.returns_logits(labels, return_logits) and all(x is None for x in told):
-            decoder_attention_mask = mask_of_labels(self.config.decoder, labels)
+        if labels is not None and not use_cache and not self.returns_logits(labels, return_logits):
+            told = (decoder_attention_mask, decoder_position_ids, past_key_values, kwargs.get("cu_seq_lens_q"))
+            if all(x is None for x in told):
+                decoder_attention_mask = mask_of_labels(self.config.decoder, labels)
         outputs = self.model(
             input_ids,
             attention_mask,

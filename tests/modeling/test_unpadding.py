@@ -111,18 +111,20 @@ def test_labels_tell_what_a_decoder_has_to_read(variant, given, found):
 @pytest.mark.parametrize(
     "change",
     {
+        "no labels": {"labels": None, "decoder_input_ids": torch.ones(2, 4).long(), "return_logits": False},
+        "a cache": {"use_cache": True},
         "a mask": {"decoder_attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1]])},
         "positions": {"decoder_position_ids": torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]])},
         "logits": {"return_logits": True},
     }.values(),
-    ids=["a mask", "positions", "logits"],
+    ids=["no labels", "a cache", "a mask", "positions", "logits"],
 )
 def test_what_is_said_of_the_target_or_asked_of_it_counts(change, found):
     """Then no label takes a token away, while the source loses its padding all the same."""
-    model = make_model(SEQ2SEQ).train()
+    model = make_model(SEQ2SEQ, use_cache=False).train()
     labels = torch.tensor([[5, 6, 7, 8], [5, IGNORE, IGNORE, IGNORE]])
-    model(**pad_rows((5, 1)), labels=labels, **change)
-    assert lengths_of(found) == [[5, 1], [4, 4], [5, 1]]
+    model(**pad_rows((5, 1)) | {"labels": labels} | change)
+    assert lengths_of(found) == [[5, 1], *([] if change.get("use_cache") else [[4, 4], [5, 1]])]
 
 
 @torch.no_grad()
