@@ -119,7 +119,7 @@ def find_real_tokens(
     saved = [real.numel() - tokens for real, (tokens, _, _) in zip(masks, counts, strict=True)]
     if sum(saved) < LEAST_SHARE * sum(real.numel() for real in masks):
         return None
-    numbers = sum(tokens * side.states.shape[-1] for tokens, side in zip(saved, sides, strict=True))
+    numbers = sum(count * side.states.shape[-1] for count, side in zip(saved, sides, strict=True))
     if numbers < max(LEAST_SIZE, counts[0][2] * cost) or _have_hooks(layers):
         return None
     return [_lay_end_to_end(*parts) for parts in zip(masks, starts, (side.position_ids for side in sides), strict=True)]
